@@ -1,0 +1,1 @@
+"""The log, the sequencer, registration, and the services around them."""

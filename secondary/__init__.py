@@ -1,0 +1,1 @@
+"""Follow the stream, keep the replica in etcd, answer DNS and WHOIS from it."""
