@@ -1,0 +1,77 @@
+"""What can be wrong, told apart by who is at fault and whether trying again helps.
+
+`Problem`: the input of a person or a client is at fault; retrying it unchanged cannot help.
+`VerificationError`: a peer or a store gave something that the registry did not sign, or that
+breaks its protocol; asking another source may help, accepting it never does.
+"""
+
+from __future__ import annotations
+
+
+class RegistryError(Exception):
+    """Base of every error the registry raises on purpose."""
+
+
+class Problem(RegistryError):
+    """A request that cannot be granted as it is; do not retry it unchanged.
+
+    `code` is stable and for programs, `field` names the part of the input at fault (empty
+    when it is the whole), `message` says what is wrong and what to do about it.
+    """
+
+    def __init__(self, code: str, message: str, field: str = "") -> None:
+        super().__init__(code, message, field)
+        self.code = code
+        self.message = message
+        self.field = field
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.message}" if self.field else self.message
+
+
+class VerificationError(RegistryError):
+    """What a peer or a store gave is not what the registry signed; never use it."""
+
+
+class MalformedError(VerificationError):
+    """Bytes that do not follow their format."""
+
+
+class SignatureError(VerificationError):
+    """A signature of the expected key is missing or false."""
+
+
+class RootMismatchError(VerificationError):
+    """Entries that do not add up to the signed root of the log."""
+
+
+class StateMismatchError(VerificationError):
+    """Records that do not add up to the signed state root or number of live keys."""
+
+
+class SequenceError(VerificationError):
+    """A batch, serial or time that was skipped, replayed or came out of order."""
+
+
+class LimitError(VerificationError):
+    """More than a protocol limit of `registry.limits` allows."""
+
+
+class UnknownCriticalKindError(VerificationError):
+    """An entry that must be understood and is not: this software is too old to follow."""
+
+
+class ProofError(VerificationError):
+    """A Merkle proof that does not lead to the signed root."""
+
+
+class ForkError(VerificationError):
+    """Two checkpoints, both signed, that cannot be of one log: evidence, keep both notes."""
+
+    def __init__(self, ours: bytes, theirs: bytes) -> None:
+        super().__init__("two signed checkpoints disagree", ours, theirs)
+        self.ours = ours
+        self.theirs = theirs
+
+    def __str__(self) -> str:
+        return "two signed checkpoints disagree"
