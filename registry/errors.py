@@ -12,7 +12,7 @@ class RegistryError(Exception):
     """Base of every error the registry raises on purpose."""
 
 
-class Problem(RegistryError):
+class Problem(RegistryError):  # noqa: N818 - what RFC 9457 calls it
     """A request that cannot be granted as it is; do not retry it unchanged.
 
     `code` is stable and for programs, `field` names the part of the input at fault (empty

@@ -16,23 +16,21 @@ MAX_ENTRY_BYTES: Final = 8 * KIB
 # etcd refuses requests over 1.5 MiB (--max-request-bytes); the rest is room for its framing.
 MAX_BATCH_BYTES: Final = 1 * MIB
 
-# C2SP tlog-tiles gives an entry of a bundle a 16-bit length; ours is stricter.
-MAX_BUNDLE_ENTRY_BYTES: Final = 0xFFFF
-
-# A checkpoint is three short lines and a few signatures; Go's sumdb/note stops at 1 MB.
-MAX_NOTE_BYTES: Final = 16 * KIB
-# Go's sumdb/note opens at most 100 signatures.
+# A checkpoint is three short lines; C2SP signed-note wants room for 16 signatures, and
+# Go's sumdb/note stops at 100 signatures and 1 MB.
+MAX_NOTE_BYTES: Final = 64 * KIB
 MAX_NOTE_SIGNATURES: Final = 100
-# A key name is like a schema-less URL: the longest host name (RFC 1035) bounds ours.
+# A key is named like a schema-less URL: a host name at its longest (RFC 1035, 2.3.4).
 MAX_KEY_NAME_BYTES: Final = 255
 
-# The output of SHA-256; as long a salt as NIST SP 800-107 asks of an HMAC key.
+# The output of SHA-256.
 HASH_BYTES: Final = 32
+# An HMAC key no shorter than the hash (RFC 2104, 3).
 SALT_BYTES: Final = 32
 HOLDER_ID_BYTES: Final = 16
 MAX_OPENINGS_PER_ENTRY: Final = 4
 
-# Log sizes are unsigned 63-bit numbers, so that every database can hold them (RFC 9162, 2.1).
+# Go's tlog and SQL databases count in signed 64-bit integers.
 MAX_LOG_SIZE: Final = 2**63 - 1
-# One audit path step for each bit of the size.
-MAX_PROOF_HASHES: Final = 63
+# An audit path has a step for each bit of the size, a consistency proof one more.
+MAX_PROOF_HASHES: Final = 64
