@@ -1,0 +1,166 @@
+"""Contact details: what a holder gives, and the salted commitments that the log holds instead.
+
+A commitment shows nothing without its opening. Public openings travel beside the log and can
+be erased; private ones never leave the primary.
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+import unicodedata
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from registry.errors import MalformedError, Problem, ProofError
+from registry.kinds import ContactField
+from registry.limits import HASH_BYTES, SALT_BYTES
+from registry.messages import by_number, known
+from registry.names import parse_domain
+from registry.wire.v1 import log_pb2
+
+# Four lines of 255 characters, as long as RFC 5733 allows each line of a postal address.
+MAX_CONTACT_BYTES: Final = 1024
+# RFC 5321, section 4.5.3.1: a path of 256 octets less its brackets, a local part of 64.
+MAX_EMAIL_BYTES: Final = 254
+MAX_LOCAL_PART_BYTES: Final = 64
+# ITU-T E.164: 15 digits at most, country code included.
+MIN_TELEPHONE_DIGITS: Final = 5
+MAX_TELEPHONE_DIGITS: Final = 15
+
+_FIELDS: Final = by_number(ContactField)
+_LOCAL_PART: Final = re.compile(r"""[^\s@"(),:;<>\[\\\]]+""")
+_TELEPHONE: Final = re.compile(r"\+[0-9](?:[ .()-]*[0-9])*")
+# Control, format, surrogate, private-use and unassigned characters, line and paragraph ends:
+# what could forge a line of WHOIS, or turn one around on a terminal.
+_UNPRINTABLE: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+
+
+@dataclass(frozen=True, slots=True)
+class ContactValue:
+    """One contact field as a person gave it, and whether anyone may read it.
+
+    Problem "contact", naming the field: empty, too long, surrounded by space, unprintable
+    characters, or no e-mail address or international telephone number where one belongs.
+    """
+
+    field: ContactField
+    value: str
+    public: bool
+
+    def __post_init__(self) -> None:
+        value = self.value
+        if not value or value != value.strip():
+            raise self._problem("must not be empty, nor begin or end with space")
+        if any(unicodedata.category(character) in _UNPRINTABLE for character in value):
+            raise self._problem("must be one line of printable characters")
+        if len(value.encode()) > MAX_CONTACT_BYTES:
+            raise self._problem(f"must be at most {MAX_CONTACT_BYTES} octets long")
+        check = _CHECKS.get(self.field)
+        if check is not None:
+            check(self)
+
+    def _problem(self, message: str) -> Problem:
+        return Problem("contact", message, self.field.name.lower())
+
+    def _check_email(self) -> None:
+        local, _, domain = self.value.rpartition("@")
+        if len(self.value.encode()) > MAX_EMAIL_BYTES or len(local.encode()) > MAX_LOCAL_PART_BYTES:
+            raise self._problem(
+                f"must be at most {MAX_EMAIL_BYTES} octets long, {MAX_LOCAL_PART_BYTES} before @"
+            )
+        if _LOCAL_PART.fullmatch(local) is None:
+            raise self._problem("is not an e-mail address; write it like postmaster@example.org")
+        try:
+            parse_domain(domain, "email")
+        except Problem as problem:
+            raise self._problem(f"has a wrong domain: {problem.message}") from None
+
+    def _check_telephone(self) -> None:
+        digits = sum(character.isdigit() for character in self.value)
+        if (
+            _TELEPHONE.fullmatch(self.value) is None
+            or not MIN_TELEPHONE_DIGITS <= digits <= MAX_TELEPHONE_DIGITS
+        ):
+            raise self._problem(
+                "is not an international telephone number; write it like +41 44 668 18 00"
+            )
+
+
+_CHECKS: Final[dict[ContactField, Callable[[ContactValue], None]]] = {
+    ContactField.EMAIL: ContactValue._check_email,
+    ContactField.TELEPHONE: ContactValue._check_telephone,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Commitment:
+    """What the log holds of a contact field. MalformedError if the digest is not 32 bytes."""
+
+    field: ContactField
+    digest: bytes
+
+    def __post_init__(self) -> None:
+        if len(self.digest) != HASH_BYTES:
+            raise MalformedError(f"a commitment has {HASH_BYTES} bytes, not {len(self.digest)}")
+
+    def to_message(self) -> log_pb2.Commitment:
+        """The wire message."""
+        return log_pb2.Commitment(
+            field=log_pb2.ContactField.ValueType(self.field), digest=self.digest
+        )
+
+    @classmethod
+    def from_message(cls, message: log_pb2.Commitment) -> Commitment:
+        """The commitment in a wire message; MalformedError if it is none."""
+        return cls(known(_FIELDS, message.field), message.digest)
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What shows the value behind a commitment.
+
+    MalformedError if the salt is not 32 bytes, or the value empty or too long.
+    """
+
+    field: ContactField
+    salt: bytes
+    value: str
+
+    def __post_init__(self) -> None:
+        if len(self.salt) != SALT_BYTES:
+            raise MalformedError(f"a salt has {SALT_BYTES} bytes, not {len(self.salt)}")
+        if not 0 < len(self.value.encode()) <= MAX_CONTACT_BYTES:
+            raise MalformedError(f"an opened value has 1 to {MAX_CONTACT_BYTES} octets")
+
+    def to_message(self) -> log_pb2.Opening:
+        """The wire message."""
+        return log_pb2.Opening(
+            field=log_pb2.ContactField.ValueType(self.field), salt=self.salt, value=self.value
+        )
+
+    @classmethod
+    def from_message(cls, message: log_pb2.Opening) -> Opening:
+        """The opening in a wire message; MalformedError if it is none."""
+        return cls(known(_FIELDS, message.field), message.salt, message.value)
+
+
+def commit(value: ContactValue, salt: bytes) -> tuple[Commitment, Opening]:
+    """The commitment to a value under a fresh random `salt`, and what opens it."""
+    opening = Opening(value.field, salt, value.value)
+    return Commitment(value.field, _digest(opening)), opening
+
+
+def check_opening(commitment: Commitment, opening: Opening) -> None:
+    """ProofError unless `opening` opens `commitment`."""
+    if commitment.field != opening.field:
+        raise ProofError(f"an opening of {opening.field.name} beside {commitment.field.name}")
+    if not hmac.compare_digest(commitment.digest, _digest(opening)):
+        raise ProofError(f"a false opening of {opening.field.name}")
+
+
+def _digest(opening: Opening) -> bytes:
+    # The field is hashed too, so that one field's opening never opens another's commitment.
+    message = bytes([opening.field]) + opening.value.encode()
+    return hmac.digest(opening.salt, message, "sha256")
