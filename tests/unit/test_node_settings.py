@@ -166,5 +166,5 @@ def test_endpoint_is_read_and_written_alike(text: str, endpoint: Endpoint) -> No
 )  # fmt: skip
 def test_other_text_is_no_endpoint(text: str) -> None:
     """What is not a host and a port is refused."""
-    with pytest.raises(ValueError, match="expected|not a host|not within"):
+    with pytest.raises(ValueError, match=r"expected|not a host|not within"):
         Endpoint.parse(text)
