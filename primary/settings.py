@@ -1,0 +1,135 @@
+"""The primary's settings: `primary.toml`, and SMTPNIC_PRIMARY_... above it.
+
+Relative paths count from the directory of the file.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Final
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import SettingsConfigDict
+
+from node.endpoint import Endpoint
+from node.settings import Section, Settings, SettingsEndpoint, SettingsPath
+
+# sun_path of unix(7), less its closing zero byte.
+MAX_SOCKET_PATH_BYTES: Final = 107
+
+Positive = Annotated[int, Field(ge=1)]
+
+
+class PublicSettings(Section):
+    """[public]: registration, open to anyone, over TLS."""
+
+    listen: SettingsEndpoint = Endpoint("127.0.0.1", 7441)
+    # Connections open at once, and calls in progress over all of them.
+    connections: Positive = 1000
+    calls: Positive = 2000
+
+
+class NodesSettings(Section):
+    """[nodes]: replication, for enrolled nodes, over mutual TLS."""
+
+    listen: SettingsEndpoint = Endpoint("127.0.0.1", 7442)
+    connections: Positive = 256
+    calls: Positive = 512
+    # Streams of the log open at once, and what may wait for each.
+    subscribers: Positive = 128
+    buffered_events: Positive = 512
+    buffered_bytes: Positive = 16 * 1024 * 1024
+
+
+class TlsSettings(Section):
+    """[tls]: the authority that signs nodes, and the listeners' certificate. PEM files."""
+
+    ca: SettingsPath = Path("ca.pem")
+    certificate: SettingsPath = Path("server.pem")
+    key: SettingsPath = Path("server.key")
+
+
+class AuthoritySettings(Section):
+    """[authority]: the authority's key; only `enroll` and `renew` read it."""
+
+    key: SettingsPath = Path("ca.key")
+
+
+class AdministrationSettings(Section):
+    """[administration]: a UNIX socket that only its owner can open."""
+
+    socket: SettingsPath = Path("run/administration.sock")
+
+    @field_validator("socket")
+    @classmethod
+    def _fits(cls, path: Path) -> Path:
+        if len(bytes(path)) > MAX_SOCKET_PATH_BYTES:
+            raise ValueError(
+                f"a socket's path has at most {MAX_SOCKET_PATH_BYTES} bytes: give a shorter one"
+            )
+        return path
+
+
+class HttpSettings(Section):
+    """[http]: /metrics, /livez and /readyz, without TLS: keep it private."""
+
+    listen: SettingsEndpoint = Endpoint("127.0.0.1", 7440)
+
+
+class IntakeSettings(Section):
+    """[intake]: what may wait to be committed."""
+
+    waiting_changes: Positive = 6000
+
+
+class PrimarySettings(Settings):
+    """Everything that a primary is told."""
+
+    model_config = SettingsConfigDict(env_prefix="SMTPNIC_PRIMARY_")
+
+    # Names the log in every checkpoint; it never changes.
+    origin: str
+    # The vkey that nodes pin. The primary does not start with another log key.
+    log_key: str
+    freshness_key: str
+    log_key_file: SettingsPath = Path("log.key")
+    freshness_key_file: SettingsPath = Path("freshness.key")
+    data_dir: SettingsPath = Path("data")
+    # An SQLAlchemy URL; empty: an SQLite file in `data_dir`.
+    store: SecretStr = SecretStr("")
+
+    freshness_seconds: Annotated[float, Field(gt=0, le=3600)] = 5.0
+    # A subscriber that lacks more entries than this is given a snapshot.
+    stream_limit: Positive = 100_000
+    # A snapshot is made each time the log has grown by so many entries.
+    snapshot_every: Positive = 100_000
+    # From SIGTERM until calls in progress are cut.
+    drain_seconds: Annotated[float, Field(gt=0, le=300)] = 10.0
+
+    public: PublicSettings = Field(default_factory=PublicSettings)
+    nodes: NodesSettings = Field(default_factory=NodesSettings)
+    tls: TlsSettings = Field(default_factory=TlsSettings)
+    authority: AuthoritySettings = Field(default_factory=AuthoritySettings)
+    administration: AdministrationSettings = Field(default_factory=AdministrationSettings)
+    http: HttpSettings = Field(default_factory=HttpSettings)
+    intake: IntakeSettings = Field(default_factory=IntakeSettings)
+
+    @property
+    def store_url(self) -> str:
+        """The database's URL; it may hold a password."""
+        return self.store.get_secret_value() or f"sqlite:///{self.data_dir / 'registry.sqlite3'}"
+
+    @property
+    def checkpoint_file(self) -> Path:
+        """The last signed checkpoint."""
+        return self.data_dir / "checkpoint"
+
+    @property
+    def tiles_dir(self) -> Path:
+        """The log's hash tiles."""
+        return self.data_dir / "tiles"
+
+    @property
+    def snapshots_dir(self) -> Path:
+        """The snapshot files."""
+        return self.data_dir / "snapshots"
