@@ -1,0 +1,113 @@
+"""Checkpoints (C2SP tlog-checkpoint): the signed size and root of the log, and their freshness."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from registry.errors import MalformedError, SignatureError
+from registry.limits import HASH_BYTES, MAX_LOG_SIZE
+from registry.note import (
+    CosignatureVerifier,
+    Cosigner,
+    Signer,
+    UnverifiedNote,
+    Verifier,
+    check_key_name,
+    cosignature_time,
+    decode_base64,
+    encode_base64,
+    open_note,
+)
+
+# Decimal digits of the largest log.
+_MAX_SIZE_DIGITS = len(str(MAX_LOG_SIZE))
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """That the log named `origin` has `size` leaves and this root hash."""
+
+    origin: str
+    size: int
+    root: bytes
+
+    def __post_init__(self) -> None:
+        check_key_name(self.origin)
+        if not 0 <= self.size <= MAX_LOG_SIZE:
+            raise MalformedError(f"log size {self.size} is not within 0 and {MAX_LOG_SIZE}")
+        if len(self.root) != HASH_BYTES:
+            raise MalformedError(f"a root hash of {len(self.root)} bytes")
+
+    @classmethod
+    def parse(cls, text: str) -> Checkpoint:
+        """The checkpoint in a note's text; MalformedError if it is not one.
+
+        Extension lines are refused: the registry signs none, and without them a checkpoint
+        has one text only.
+        """
+        lines = text.split("\n")
+        if len(lines) != 4 or lines[3]:
+            raise MalformedError("a checkpoint has three lines: origin, size, root hash")
+        return cls(lines[0], _parse_size(lines[1]), decode_base64(lines[2]))
+
+    def text(self) -> str:
+        """The text that is signed."""
+        return f"{self.origin}\n{self.size}\n{encode_base64(self.root)}\n"
+
+
+def sign_checkpoint(checkpoint: Checkpoint, signer: Signer) -> bytes:
+    """The checkpoint as a note of the log's key, which is named like the log's origin.
+
+    Signing the same checkpoint again gives the same bytes. MalformedError if the key belongs to
+    another log.
+    """
+    if checkpoint.origin != signer.name:
+        raise MalformedError(f"the key of {signer.name} does not sign for {checkpoint.origin}")
+    return signer.sign(checkpoint.text())
+
+
+def open_checkpoint(note: bytes, verifier: Verifier) -> Checkpoint:
+    """The checkpoint in a note that the log's key signed.
+
+    SignatureError if it did not, or if the checkpoint is of another log; MalformedError if it
+    is not a checkpoint.
+    """
+    checkpoint = Checkpoint.parse(open_note(note, [verifier]).text)
+    if checkpoint.origin != verifier.name:
+        raise SignatureError(f"a checkpoint of {checkpoint.origin}, not of {verifier.name}")
+    return checkpoint
+
+
+def cosign(note: bytes, cosigner: Cosigner, now_s: int) -> bytes:
+    """The note with a cosignature that states it was the newest at `now_s` (seconds since 1970).
+
+    It takes the place of an older one of the same key. Whether the note is true is for the
+    caller to know: only its form is checked here (MalformedError).
+    """
+    unverified = UnverifiedNote.parse(note)
+    Checkpoint.parse(unverified.text)
+    signature = cosigner.sign(unverified.text, now_s)
+    others = tuple(
+        other
+        for other in unverified.signatures
+        if (other.name, other.key_id) != (signature.name, signature.key_id)
+    )
+    return replace(unverified, signatures=(*others, signature)).encode()
+
+
+def freshness_time(note: bytes, verifier: CosignatureVerifier) -> int:
+    """When the cosigner stated that this checkpoint is the newest, in seconds since 1970.
+
+    SignatureError without its cosignature; MalformedError if it is not a note. Whether the log
+    signed the checkpoint is for `open_checkpoint` to tell.
+    """
+    (signature,) = open_note(note, [verifier]).signatures
+    return cosignature_time(signature.value)
+
+
+def _parse_size(text: str) -> int:
+    if not (text.isascii() and text.isdecimal()) or len(text) > _MAX_SIZE_DIGITS:
+        raise MalformedError("a checkpoint's size is not a number")
+    if len(text) > 1 and text[0] == "0":
+        raise MalformedError("a checkpoint's size has leading zeroes")
+    return int(text)
