@@ -1,0 +1,222 @@
+"""Replay: batches in, verified changes out. The one way into a replica.
+
+Nothing is taken from a batch before its bytes are shown to be what the registry signed, and
+nothing is changed by a batch that does not hold.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from registry.batch import Batch, LoggedEntry, Record, SignedState, read_state
+from registry.checkpoint import Checkpoint, open_checkpoint
+from registry.contact import Opening
+from registry.content import check_content
+from registry.entry import Entry
+from registry.errors import (
+    MalformedError,
+    RootMismatchError,
+    SequenceError,
+    StateMismatchError,
+)
+from registry.kinds import Kind, Operation
+from registry.merkle import CompactRange, leaf_hash
+from registry.note import Verifier
+from registry.state import State, is_later
+from registry.state_tree import StagedState, StateTree
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """An entry at its index in the log, in its own bytes, with the openings beside it.
+
+    A kind that this software does not know comes as any other, its payload opaque.
+    """
+
+    index: int
+    entry: Entry
+    entry_bytes: bytes
+    openings: tuple[Opening, ...]
+
+    @property
+    def state_key(self) -> bytes:
+        """The key that it changes."""
+        return self.entry.state_key
+
+    def record(self) -> Record:
+        """The record that a put leaves, its openings included."""
+        return Record(self.index, self.entry_bytes, self.openings)
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedBatch:
+    """A batch that holds in every respect, and all that follows from it.
+
+    `start` and `size` are the sizes of the log before and after; `leaf_hashes` are of every
+    entry, `changes` are the newest of each key, oldest first; `time_ms` is the state entry's.
+    """
+
+    start: int
+    size: int
+    checkpoint: bytes
+    compact_range: CompactRange
+    leaf_hashes: tuple[bytes, ...]
+    signed_state: SignedState
+    state: State
+    time_ms: int
+    changes: tuple[Change, ...]
+    staged: StagedState
+
+
+class Replay:
+    """A position in the log and the state there; it moves on by verified batches only.
+
+    `verify` changes nothing, so that a batch can be stored before `advance` takes it: then
+    whoever crashes in between finds the store ahead, never behind. One thread at a time.
+    """
+
+    def __init__(
+        self,
+        verifier: Verifier,
+        compact_range: CompactRange,
+        tree: StateTree,
+        zone_serial: int,
+    ) -> None:
+        """Start where these four stand; an empty log has serial 0. The tree becomes the replay's.
+
+        The caller has verified them: against a snapshot's or a cursor's signed state.
+        """
+        self._verifier = verifier
+        self._compact_range = compact_range
+        self._tree = tree
+        self._zone_serial = zone_serial
+
+    @property
+    def size(self) -> int:
+        """The size of the log so far."""
+        return self._compact_range.size
+
+    @property
+    def root(self) -> bytes:
+        """The root hash of the log so far."""
+        return self._compact_range.root()
+
+    @property
+    def compact_range(self) -> CompactRange:
+        """The compact range of the log so far."""
+        return self._compact_range
+
+    @property
+    def zone_serial(self) -> int:
+        """The zones' serial so far; 0 before the first."""
+        return self._zone_serial
+
+    def verify(self, batch: bytes | Batch) -> VerifiedBatch:
+        """Verify that this is the batch which comes next; nothing is changed.
+
+        LimitError, MalformedError: not a batch that the protocol allows. SequenceError: a batch
+        from elsewhere in the log, or a serial that does not rise. SignatureError: the log's key
+        did not sign its checkpoint. RootMismatchError: its entries are not those signed.
+        UnknownCriticalKindError: signed, but beyond this software. ProofError: a false opening.
+        StateMismatchError: its changes do not lead to the state it states.
+        """
+        if not isinstance(batch, Batch):
+            batch = Batch.decode(batch)
+        self._check_start(batch)
+        checkpoint = open_checkpoint(batch.checkpoint, self._verifier)
+        leaf_hashes = tuple([leaf_hash(logged.entry) for logged in batch.entries])
+        before_closing = self._compact_range.extend(leaf_hashes[:-1])
+        compact_range = before_closing.extend(leaf_hashes[-1:])
+        _check_checkpoint(checkpoint, compact_range)
+        # From here on the entries, though not their openings, are what the registry signed.
+        changes = _read_changes(batch)
+        closing, state = _read_closing(batch.entries[-1])
+        self._check_serial(state)
+        staged = self._stage(changes, leaf_hashes, batch.start)
+        _check_state(state, staged)
+        return VerifiedBatch(
+            batch.start,
+            batch.size,
+            batch.checkpoint,
+            compact_range,
+            leaf_hashes,
+            SignedState(
+                batch.checkpoint, batch.entries[-1].entry, before_closing.next_audit_path()
+            ),
+            state,
+            closing.time_ms,
+            changes,
+            staged,
+        )
+
+    def advance(self, verified: VerifiedBatch) -> None:
+        """Go on behind a batch that was verified here, since the last time.
+
+        StaleStateError, a caller's mistake: it was not.
+        """
+        self._tree.apply(verified.staged)
+        self._compact_range = verified.compact_range
+        self._zone_serial = verified.state.zone_serial
+
+    def _check_start(self, batch: Batch) -> None:
+        if batch.start < self.size:
+            raise SequenceError(f"a batch from {batch.start} again, the log is {self.size} long")
+        if batch.start > self.size:
+            raise SequenceError(f"a batch from {batch.start}, skipping {self.size} and on")
+
+    def _check_serial(self, state: State) -> None:
+        if not is_later(state.zone_serial, self._zone_serial):
+            raise SequenceError(
+                f"zone serial {state.zone_serial} does not follow {self._zone_serial} (RFC 1982)"
+            )
+
+    def _stage(
+        self, changes: tuple[Change, ...], leaf_hashes: tuple[bytes, ...], start: int
+    ) -> StagedState:
+        return self._tree.stage(
+            {
+                change.state_key: (change.index, leaf_hashes[change.index - start])
+                if change.entry.operation == Operation.PUT
+                else None
+                for change in changes
+            }
+        )
+
+
+def _check_checkpoint(checkpoint: Checkpoint, compact_range: CompactRange) -> None:
+    if checkpoint.size != compact_range.size:
+        raise SequenceError(
+            f"a checkpoint at {checkpoint.size} with a batch that ends at {compact_range.size}"
+        )
+    if checkpoint.root != compact_range.root():
+        raise RootMismatchError(f"the entries do not lead to the root signed at {checkpoint.size}")
+
+
+def _read_changes(batch: Batch) -> tuple[Change, ...]:
+    """The newest change of each key."""
+    newest: dict[bytes, Change] = {}
+    for index, logged in enumerate(batch.entries[:-1], batch.start):
+        entry = Entry.decode(logged.entry)
+        if entry.kind == Kind.STATE:
+            raise MalformedError(f"a state entry at {index}, before the end of its batch")
+        check_content(entry, logged.openings)
+        state_key = entry.state_key
+        # Taken out first, so that what is left stands in the order of the log.
+        newest.pop(state_key, None)
+        newest[state_key] = Change(index, entry, logged.entry, logged.openings)
+    return tuple(newest.values())
+
+
+def _read_closing(logged: LoggedEntry) -> tuple[Entry, State]:
+    closing = Entry.decode(logged.entry)
+    check_content(closing, logged.openings)
+    return closing, read_state(closing)
+
+
+def _check_state(state: State, staged: StagedState) -> None:
+    if state.live_keys != staged.live:
+        raise StateMismatchError(
+            f"the changes leave {staged.live} live keys, the state entry says {state.live_keys}"
+        )
+    if state.state_root != staged.root:
+        raise StateMismatchError("the changes do not lead to the state root in the state entry")
