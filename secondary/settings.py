@@ -1,0 +1,236 @@
+"""The secondary's settings: `secondary.toml`, and SMTPNIC_SECONDARY_... above it.
+
+Relative paths count from the directory of the file. Every role process reads the same file.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Final, Self
+
+from pydantic import Field, field_validator, model_validator
+from pydantic_settings import SettingsConfigDict
+
+from node.endpoint import Endpoint
+from node.settings import Section, Settings, SettingsEndpoint, SettingsPath
+from registry.errors import RegistryError
+from registry.note import CosignatureVerifier, Verifier
+from secondary.etcd_values import EtcdTls
+from secondary.layout import Layout
+
+# sun_path of unix(7), less its closing zero byte.
+MAX_SOCKET_PATH_BYTES: Final = 107
+# etcd's advised maximum for --quota-backend-bytes, and its default.
+MAX_QUOTA_BYTES: Final = 8 << 30
+DEFAULT_QUOTA_BYTES: Final = 8 << 30
+MIN_QUOTA_BYTES: Final = 16 << 20
+# etcd takes a UNIX socket's address in the form host:port, as a name in its own directory.
+CLIENT_SOCKET: Final = "client:1"
+
+_ENDPOINT: Final = re.compile(r"(unix:/.+|[^\s/]+:[0-9]{1,5})")
+
+Positive = Annotated[int, Field(ge=1)]
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class Role(StrEnum):
+    """A process of a secondary."""
+
+    FOLLOWER = "follower"
+    DNS = "dns"
+    WHOIS = "whois"
+
+
+class TlsSettings(Section):
+    """[tls]: the registry's authority, and this node's certificate and key. PEM files."""
+
+    ca: SettingsPath = Path("ca.pem")
+    certificate: SettingsPath = Path("node.pem")
+    key: SettingsPath = Path("node.key")
+
+
+class EtcdSettings(Section):
+    """[etcd]: where the replica is kept; without endpoints, in an etcd of its own."""
+
+    # Each host:port. Empty: a child process, reached through a socket in `directory`.
+    endpoints: tuple[str, ...] = ()
+    prefix: str = "/smtpnic"
+    # For endpoints that speak TLS: the authority, and a client certificate if etcd asks for one.
+    ca: SettingsPath | None = None
+    certificate: SettingsPath | None = None
+    key: SettingsPath | None = None
+    # Of the child: its program, its directory (default: `etcd` in data_dir), its limits.
+    binary: str = "etcd"
+    directory: SettingsPath | None = None
+    quota_bytes: Annotated[int, Field(ge=MIN_QUOTA_BYTES, le=MAX_QUOTA_BYTES)] = DEFAULT_QUOTA_BYTES
+    # Old revisions are kept for so long, for readers that are loading.
+    retention_seconds: Positive = 300
+
+    @field_validator("endpoints")
+    @classmethod
+    def _endpoints(cls, endpoints: tuple[str, ...]) -> tuple[str, ...]:
+        for endpoint in endpoints:
+            if not _ENDPOINT.fullmatch(endpoint):
+                raise ValueError(f"{endpoint!r}: expected host:port, such as etcd-0.etcd:2379")
+        return endpoints
+
+    @field_validator("prefix")
+    @classmethod
+    def _prefix(cls, prefix: str) -> str:
+        return Layout(prefix).prefix
+
+    @model_validator(mode="after")
+    def _tls_is_whole(self) -> Self:
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("certificate and key belong together: give both or none")
+        if self.certificate is not None and self.ca is None:
+            raise ValueError("a client certificate needs ca, the authority of etcd's own")
+        return self
+
+    @property
+    def tls(self) -> EtcdTls | None:
+        """The files for TLS, if any."""
+        return EtcdTls(self.ca, self.certificate, self.key) if self.ca else None
+
+
+class MirrorSettings(Section):
+    """[mirror]: proofs and status, for anyone, over TLS."""
+
+    listen: SettingsEndpoint = Endpoint("127.0.0.1", 7443)
+    connections: Positive = 200
+    calls: Positive = 16
+
+
+class DnsSettings(Section):
+    """[dns]: the name server, UDP and TCP."""
+
+    listen: SettingsEndpoint = Endpoint("127.0.0.1", 5353)
+    http: SettingsEndpoint = Endpoint("127.0.0.1", 7451)
+    zone: str = "smtpnic.org"
+    # Host names outside the zone, and the mailbox with a dot for the @ (RFC 1035, 3.3.13).
+    name_servers: Annotated[tuple[str, ...], Field(min_length=1)] = (
+        "a.ns.smtpnic.net",
+        "b.ns.smtpnic.net",
+    )
+    hostmaster: str = "hostmaster.smtpnic.net"
+
+
+class WhoisSettings(Section):
+    """[whois]: WHOIS (RFC 3912), TCP."""
+
+    listen: SettingsEndpoint = Endpoint("127.0.0.1", 4343)
+    http: SettingsEndpoint = Endpoint("127.0.0.1", 7452)
+    # Added to the process's niceness, so that DNS goes first.
+    niceness: Annotated[int, Field(ge=0, le=19)] = 5
+
+
+class FollowerSettings(Section):
+    """[follower]: follows the log."""
+
+    http: SettingsEndpoint = Endpoint("127.0.0.1", 7450)
+    # Between losing the upstream and asking again, growing from the first to the second.
+    retry_seconds: Seconds = 0.2
+    max_retry_seconds: Seconds = 30.0
+    # After upstream gave something that is not what the registry signed.
+    distrust_seconds: Seconds = 300.0
+    # A generation that is no longer served is deleted after so long.
+    old_generation_seconds: Annotated[float, Field(ge=0)] = 60.0
+
+
+class SecondarySettings(Settings):
+    """Everything that a secondary is told."""
+
+    model_config = SettingsConfigDict(env_prefix="SMTPNIC_SECONDARY_")
+
+    # As in the node's certificate.
+    name: str
+    # The vkeys that this secondary trusts; the log key's name is the log's origin.
+    log_key: str
+    freshness_key: str
+    # Where the log is followed: the primary, or a mirror of it.
+    upstream: SettingsEndpoint
+    data_dir: SettingsPath = Path("data")
+    roles: Annotated[tuple[Role, ...], Field(min_length=1)] = tuple(Role)
+
+    # Without any word from the registry for so long, DNS stops answering (14 days).
+    max_silence_seconds: Seconds = 14 * 86400.0
+    # How often a serving role recomputes the state root from what it serves.
+    recheck_seconds: Seconds = 3600.0
+    # From SIGTERM until what is in progress is cut.
+    drain_seconds: Annotated[float, Field(gt=0, le=300)] = 10.0
+
+    tls: TlsSettings = Field(default_factory=TlsSettings)
+    etcd: EtcdSettings = Field(default_factory=EtcdSettings)
+    follower: FollowerSettings = Field(default_factory=FollowerSettings)
+    mirror: MirrorSettings = Field(default_factory=MirrorSettings)
+    dns: DnsSettings = Field(default_factory=DnsSettings)
+    whois: WhoisSettings = Field(default_factory=WhoisSettings)
+
+    @field_validator("log_key")
+    @classmethod
+    def _is_log_key(cls, vkey: str) -> str:
+        return _checked(vkey, Verifier)
+
+    @field_validator("freshness_key")
+    @classmethod
+    def _is_freshness_key(cls, vkey: str) -> str:
+        return _checked(vkey, CosignatureVerifier)
+
+    @model_validator(mode="after")
+    def _socket_fits(self) -> Self:
+        if not self.etcd.endpoints and len(bytes(self.etcd_socket)) > MAX_SOCKET_PATH_BYTES:
+            raise ValueError(
+                f"{self.etcd_socket} is too long for a socket ({MAX_SOCKET_PATH_BYTES} bytes): "
+                "give etcd.directory a shorter path"
+            )
+        return self
+
+    @property
+    def verifier(self) -> Verifier:
+        """Checks the log's checkpoints."""
+        return Verifier.from_vkey(self.log_key)
+
+    @property
+    def freshness_verifier(self) -> CosignatureVerifier:
+        """Checks the cosignatures that say how fresh a checkpoint is."""
+        return CosignatureVerifier.from_vkey(self.freshness_key)
+
+    @property
+    def layout(self) -> Layout:
+        """The replica's keys in etcd."""
+        return Layout(self.etcd.prefix)
+
+    @property
+    def etcd_directory(self) -> Path:
+        """The child etcd's directory."""
+        return (self.etcd.directory or self.data_dir / "etcd").absolute()
+
+    @property
+    def etcd_socket(self) -> Path:
+        """The child etcd's socket."""
+        return self.etcd_directory / CLIENT_SOCKET
+
+    @property
+    def etcd_endpoints(self) -> tuple[str, ...]:
+        """Where etcd is: the cluster's endpoints, or the child's socket."""
+        return self.etcd.endpoints or (f"unix:{self.etcd_socket}",)
+
+    @property
+    def tiles_dir(self) -> Path:
+        """The log's hash tiles."""
+        return self.data_dir / "tiles"
+
+    @property
+    def snapshots_dir(self) -> Path:
+        """Snapshots that are being downloaded."""
+        return self.data_dir / "snapshots"
+
+
+def _checked(vkey: str, verifier: type[Verifier] | type[CosignatureVerifier]) -> str:
+    try:
+        verifier.from_vkey(vkey)
+    except RegistryError as error:
+        raise ValueError(f"expected a vkey, name+hash+base64: {error}") from error
+    return vkey
