@@ -1,0 +1,45 @@
+"""How many connections a server of the public holds open, in all and for one client."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Final
+
+# The least a network is given (RFC 6177): an IPv6 client can have every address of a /64.
+_IPV6_CLIENT_BYTES: Final = 8
+
+
+@dataclass(slots=True)
+class ConnectionLimits:
+    """Counts open connections; for use by one thread (an event loop)."""
+
+    in_all: int
+    a_client: int
+    _open: Counter[bytes] = field(default_factory=Counter)
+
+    def admit(self, host: str) -> bool:
+        """Whether one more from the address `host` may stay; if so, `release` it at its end."""
+        client = _client(host)
+        if self.open >= self.in_all or self._open[client] >= self.a_client:
+            return False
+        self._open[client] += 1
+        return True
+
+    def release(self, host: str) -> None:
+        """An admitted connection from `host` has ended."""
+        client = _client(host)
+        self._open[client] -= 1
+        if not self._open[client]:
+            del self._open[client]
+
+    @property
+    def open(self) -> int:
+        """Connections open now."""
+        return self._open.total()
+
+
+def _client(host: str) -> bytes:
+    packed = ipaddress.ip_address(host.partition("%")[0]).packed
+    return packed if len(packed) == ipaddress.IPV4LENGTH // 8 else packed[:_IPV6_CLIENT_BYTES]

@@ -1,0 +1,157 @@
+"""DNS over TCP (RFC 7766): length-prefixed, pipelined; all connections in one event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from typing import Final
+
+from node.endpoint import Endpoint
+from secondary.connections import ConnectionLimits
+from secondary.dns.counters import AnswerCounter
+from secondary.dns.reply import Transport
+from secondary.dns.transport import MAX_QUERY_BYTES, Answer, answer_or_silence, bound_socket
+
+# BIND's tcp-clients, tcp-idle-timeout and tcp-listen-queue; a quarter of them for one client.
+MAX_CONNECTIONS: Final = 150
+MAX_CONNECTIONS_A_CLIENT: Final = MAX_CONNECTIONS // 4
+IDLE_SECONDS: Final = 30.0
+BACKLOG: Final = 10
+# Pipelined queries answered before other connections have their turn.
+TURN_QUERIES: Final = 16
+
+_LENGTH: Final = struct.Struct("!H")
+
+
+class TcpListener:
+    """One TCP socket whose connections are served by the running event loop."""
+
+    def __init__(self, endpoint: Endpoint, answer: Answer, limits: ConnectionLimits) -> None:
+        """Binds at once; ConfigurationError says what is in the way."""
+        self.answer = answer
+        self.limits = limits
+        self.counter = AnswerCounter(Transport.TCP)
+        self.connections: set[TcpConnection] = set()
+        self._socket = bound_socket(endpoint, socket.SOCK_STREAM)
+        self._server: asyncio.Server | None = None
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """Where it listens, the port settled."""
+        return Endpoint(*self._socket.getsockname()[:2])
+
+    async def start(self) -> None:
+        """Begins to accept."""
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(
+            lambda: TcpConnection(self), sock=self._socket, backlog=BACKLOG
+        )
+
+    async def stop(self) -> None:
+        """Closes the socket and every connection; answers under way are sent."""
+        if self._server is not None:
+            self._server.close()
+        for connection in tuple(self.connections):
+            connection.close()
+        self._socket.close()
+
+
+class TcpConnection(asyncio.Protocol):
+    """Length-prefixed queries, pipelined as the client likes, answered in their order."""
+
+    def __init__(self, listener: TcpListener) -> None:
+        self._listener = listener
+        self._received = bytearray()
+        self._writable = True
+        self._turn: asyncio.Handle | None = None
+        self._idle: asyncio.TimerHandle | None = None
+        self._host = ""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Stays only within the limits."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        host = transport.get_extra_info("peername")[0]
+        if not self._listener.limits.admit(host):
+            transport.abort()
+            return
+        self._host = host
+        self._listener.connections.add(self)
+        self._wait_anew()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+        """Gives its place back."""
+        for handle in (self._idle, self._turn):
+            if handle is not None:
+                handle.cancel()
+        if self._host:
+            self._listener.connections.discard(self)
+            self._listener.limits.release(self._host)
+
+    def close(self) -> None:
+        """Closes, after what was written has been sent or the client was idle for too long."""
+        self._transport.close()
+
+    def data_received(self, data: bytes) -> None:
+        """Answers what is complete."""
+        self._received += data
+        self._take_turn()
+
+    def pause_writing(self) -> None:
+        """The client does not read its answers: no more are made until it does."""
+        self._writable = False
+
+    def resume_writing(self) -> None:
+        """The client reads again."""
+        self._writable = True
+        self._take_turn()
+
+    def _take_turn(self) -> None:
+        """Answers some queries; others' connections go before the rest."""
+        if self._turn is not None:
+            self._turn.cancel()
+            self._turn = None
+        for _ in range(TURN_QUERIES):
+            if not self._writable or self._transport.is_closing():
+                break
+            wire = self._next_query()
+            if wire is None:
+                self._transport.resume_reading()
+                return
+            self._reply_to(wire)
+        self._transport.pause_reading()
+        if self._writable and not self._transport.is_closing():
+            self._turn = asyncio.get_running_loop().call_soon(self._take_turn)
+
+    def _next_query(self) -> bytes | None:
+        """The next query, if all of it has come."""
+        if len(self._received) < _LENGTH.size:
+            return None
+        (length,) = _LENGTH.unpack_from(self._received)
+        end = _LENGTH.size + length
+        if length > MAX_QUERY_BYTES:
+            self._transport.abort()
+            return None
+        if len(self._received) < end:
+            return None
+        wire = bytes(self._received[_LENGTH.size : end])
+        del self._received[:end]
+        return wire
+
+    def _reply_to(self, wire: bytes) -> None:
+        reply = answer_or_silence(self._listener.answer, wire, self._listener.counter)
+        if reply is None:
+            # Whoever sends what cannot be answered does not speak DNS here.
+            self._transport.close()
+            return
+        self._transport.write(_LENGTH.pack(len(reply)) + reply)
+        self._listener.counter.answered(reply)
+        self._wait_anew()
+
+    def _wait_anew(self) -> None:
+        """Only a whole query counts as life: bytes alone could be sent one a minute."""
+        if self._idle is not None:
+            self._idle.cancel()
+        loop = asyncio.get_running_loop()
+        self._idle = loop.call_later(IDLE_SECONDS, self._transport.abort)
