@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from node.errors import ConfigurationError
+from node.tls import Identity
 from registry.errors import Problem
 
 # What kubeadm gives its authority.
@@ -42,14 +43,6 @@ _MAX_COMMON_NAME: Final = 64
 _SERVER: Final = (ExtendedKeyUsageOID.SERVER_AUTH,)
 # A node follows its upstream as a client and serves what it follows to others.
 _NODE: Final = (ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH)
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """A certificate and its private key, both PEM."""
-
-    certificate: bytes
-    key: bytes
 
 
 @dataclass(frozen=True, slots=True)

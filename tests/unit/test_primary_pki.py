@@ -13,7 +13,8 @@ from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from node.errors import ConfigurationError
-from primary.pki import CERTIFICATE_DAYS, Authority, Identity, Names, expires, names_of
+from node.tls import Identity
+from primary.pki import CERTIFICATE_DAYS, Authority, Names, expires, names_of
 from registry.errors import Problem
 
 NOW = datetime.now(UTC).replace(microsecond=0)

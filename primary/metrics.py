@@ -1,0 +1,91 @@
+"""What the primary counts, under the names that a dashboard reads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from primary.feed import Feed
+
+# From one sync of a fast disk to one of a bad day.
+COMMIT_BUCKETS: Final = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.25, 1.0, 5.0)
+
+
+class PrimaryMetrics:
+    """The primary's metrics in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.log_size = Gauge("smtpnic_log_size", "Entries in the log.", registry=self.registry)
+        self.live_keys = Gauge(
+            "smtpnic_live_keys", "Records that are current.", registry=self.registry
+        )
+        self.batches = Counter(
+            "smtpnic_batches", "Batches committed since the start.", registry=self.registry
+        )
+        self.commit_seconds = Histogram(
+            "smtpnic_commit_seconds",
+            "From taking a batch up to its sync on disk.",
+            registry=self.registry,
+            buckets=COMMIT_BUCKETS,
+        )
+        self.refused = Counter(
+            "smtpnic_refused", "Changes refused, by problem.", ["code"], registry=self.registry
+        )
+        self.snapshot_seconds = Gauge(
+            "smtpnic_snapshot_seconds", "What the last snapshot took.", registry=self.registry
+        )
+        self.certificate_expires = Gauge(
+            "smtpnic_certificate_expires_timestamp_seconds",
+            "When the listeners' certificate ends.",
+            registry=self.registry,
+        )
+
+    def watch_queue(self, depth: Callable[[], int]) -> None:
+        """Shows how many changes wait to be committed."""
+        Gauge(
+            "smtpnic_queue_depth", "Changes that wait to be committed.", registry=self.registry
+        ).set_function(depth)
+
+    def watch_tiles(self, size: Callable[[], int]) -> None:
+        """Shows how many leaves the hash tiles cover."""
+        Gauge(
+            "smtpnic_tiles_size", "Entries that the hash tiles cover.", registry=self.registry
+        ).set_function(size)
+
+    def watch_feed(self, feed: Feed) -> None:
+        """Shows the subscribers and how far behind each one is."""
+        self.registry.register(_FeedCollector(feed))
+
+
+class _FeedCollector(Collector):
+    """Reads the feed when asked, so that a subscriber that left is not shown for ever."""
+
+    def __init__(self, feed: Feed) -> None:
+        self._feed = feed
+
+    def collect(self) -> Iterable[Metric]:
+        subscriptions = self._feed.subscriptions
+        yield GaugeMetricFamily(
+            "smtpnic_subscribers", "Open streams of the log.", value=len(subscriptions)
+        )
+        yield GaugeMetricFamily(
+            "smtpnic_subscriber_overflows",
+            "Times a subscriber's buffer ran over since the start.",
+            value=self._feed.overflows,
+        )
+        lag = GaugeMetricFamily(
+            "smtpnic_subscriber_lag", "Entries a subscriber was not sent yet.", labels=["node"]
+        )
+        # A node may hold more than one stream open: the worst one counts.
+        worst: dict[str, int] = {}
+        for one in subscriptions:
+            behind = max(0, self._feed.size - one.size)
+            worst[one.name] = max(worst.get(one.name, 0), behind)
+        for name, behind in worst.items():
+            lag.add_metric([name], behind)
+        yield lag

@@ -1,0 +1,113 @@
+"""The primary's gRPC listeners: who may connect, how much each may hold, and how they end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import grpc
+from grpc import aio
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1.health import aio as health
+from grpc_reflection.v1alpha import reflection
+
+from node.endpoint import Endpoint
+from node.errors import ConfigurationError
+from node.limits import MAX_MESSAGE_BYTES
+from node.tls import SERVER_OPTIONS
+
+HEALTH_NAME: Final[str] = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
+
+# Twice what common HTTP/2 servers grant a connection (RFC 9113, 6.5.2 asks for 100 at least).
+MAX_STREAMS_PER_CONNECTION: Final = 256
+MAX_METADATA_BYTES: Final = 8 * 1024
+HANDSHAKE_MS: Final = 10_000
+
+SOCKET_DIRECTORY_MODE: Final = 0o700
+SOCKET_MODE: Final = 0o600
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A gRPC service by its full name, and the handlers of its methods."""
+
+    name: str
+    handlers: Mapping[str, grpc.RpcMethodHandler[Any, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """What one listener grants: open connections, and calls in progress over all of them."""
+
+    connections: int
+    calls: int
+
+
+class Listener:
+    """One gRPC server: some services, with health and reflection beside them."""
+
+    def __init__(self, services: Sequence[Service], capacity: Capacity) -> None:
+        self._server = aio.server(
+            options=_options(capacity), maximum_concurrent_rpcs=capacity.calls
+        )
+        self._names = [service.name for service in services]
+        self._server.add_generic_rpc_handlers(
+            [
+                grpc.method_handlers_generic_handler(service.name, dict(service.handlers))
+                for service in services
+            ]
+        )
+        self._health = health.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        reflection.enable_server_reflection(
+            [*self._names, HEALTH_NAME, reflection.SERVICE_NAME], self._server
+        )
+
+    def bind(self, endpoint: Endpoint, credentials: grpc.ServerCredentials) -> Endpoint:
+        """Takes a TCP address, and says which port it was given; ConfigurationError if taken."""
+        try:
+            port = self._server.add_secure_port(str(endpoint), credentials)
+        except RuntimeError as error:
+            raise ConfigurationError(f"cannot listen on {endpoint}: {error}") from None
+        return Endpoint(endpoint.host, port)
+
+    def bind_socket(self, path: Path) -> None:
+        """Takes a UNIX socket that only this user can open.
+
+        A socket that a killed process left is replaced, so whoever calls this has made sure
+        that no other process serves it.
+        """
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.chmod(SOCKET_DIRECTORY_MODE)
+        try:
+            self._server.add_insecure_port(f"unix:{path}")
+            path.chmod(SOCKET_MODE)
+        except (RuntimeError, OSError) as error:
+            raise ConfigurationError(f"cannot listen on {path}: {error}") from None
+
+    async def start(self) -> None:
+        """Answers from now on, and says so to health checks."""
+        await self._server.start()
+        for name in self._names:
+            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+
+    async def announce_stop(self) -> None:
+        """Health checks hear that this listener stops, so that clients go elsewhere."""
+        await self._health.enter_graceful_shutdown()
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Takes no new call, waits for those in progress, and cuts what is left."""
+        await self._server.stop(grace_seconds)
+
+
+def _options(capacity: Capacity) -> list[tuple[str, int]]:
+    return [
+        *SERVER_OPTIONS,
+        ("grpc.max_allowed_incoming_connections", capacity.connections),
+        ("grpc.max_concurrent_streams", MAX_STREAMS_PER_CONNECTION),
+        ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+        ("grpc.max_metadata_size", MAX_METADATA_BYTES),
+        ("grpc.server_handshake_timeout_ms", HANDSHAKE_MS),
+    ]
