@@ -1,0 +1,63 @@
+# Everything the project can do with one command. `make help` lists it.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+BIN := .venv/bin
+PACKAGES := registry node primary secondary smtpnic lab bench
+# Unit tests use the machine's cores; integration tests start whole clusters, one at a time.
+UNIT_WORKERS := 2
+
+.PHONY: help
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: ## Make the virtual environment and install what is missing
+	@scripts/setup dev
+
+.PHONY: demo
+demo: ## Run a whole cluster on loopback and narrate it (ONESHOT=1: check each step and end)
+	@scripts/setup runtime
+	@$(BIN)/python -m lab.demo $(if $(filter-out 0,$(ONESHOT)),--oneshot)
+
+.PHONY: test
+test: setup ## Run all tests
+	$(BIN)/pytest -n $(UNIT_WORKERS) tests/unit
+	$(BIN)/pytest tests/integration
+
+.PHONY: check
+check: setup ## Check style, types, the rules of who imports whom, generated code
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy $(wildcard $(PACKAGES)) tests
+	$(BIN)/lint-imports
+	$(BIN)/python scripts/generate --check
+
+.PHONY: generate
+generate: setup ## Make the wire modules anew from proto/
+	$(BIN)/python scripts/generate
+
+.PHONY: torture
+torture: setup ## Kill the primary 1,000 times at random under load, and look for what is lost
+	TORTURE_KILLS=$(or $(TORTURE_KILLS),1000) $(BIN)/pytest tests/integration -m torture --timeout 0
+
+.PHONY: bench
+bench: bench-ingest bench-propagation bench-bootstrap ## Run all measurements, within 15 minutes
+
+.PHONY: bench-ingest
+bench-ingest: setup ## Measure signed, durable changes a second
+	$(BIN)/python -m bench.ingest
+
+.PHONY: bench-propagation
+bench-propagation: setup ## Measure a commit until every secondary answers
+	$(BIN)/python -m bench.propagation
+
+.PHONY: bench-bootstrap
+bench-bootstrap: setup ## Measure a new secondary until it serves, its restart and its memory
+	$(BIN)/python -m bench.bootstrap
+
+.PHONY: clean
+clean: ## Remove everything that was made, the virtual environment too
+	rm -rf .venv build dist *.egg-info bench/results
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
