@@ -117,7 +117,8 @@ class SnapshotReader:
     """Reads a snapshot file from chunks of any size: first `header`, then the records, once.
 
     Whole, well-formed and in order is all that this says of them: the header is to be opened,
-    and the state root made from all records is to be compared with the header's.
+    and the state root made from all records is to be compared with the header's. Until both
+    hold, an error tells of the source and not of the log.
     """
 
     def __init__(self, chunks: Iterable[bytes]) -> None:
