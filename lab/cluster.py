@@ -1,0 +1,244 @@
+"""One primary and its secondaries, each a real process, on loopback addresses of their own.
+
+Every cluster takes a random /24 of 127.0.0.0/8, so that several run side by side on the same
+ports: the primary on .10, the secondaries on .11 and up.
+"""
+
+from __future__ import annotations
+
+import secrets
+import tomllib
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from lab.asking import dns_answer, wait_for, whois_answer
+from lab.process import LabError, LabProcess, program, run
+
+ZONE = "smtpnic.org"
+READY_SECONDS = 60.0
+PUBLIC_PORT = 7441
+NODES_PORT = 7442
+MIRROR_PORT = 7443
+PRIMARY_HTTP_PORT = 7440
+FOLLOWER_HTTP_PORT = 7450
+DNS_HTTP_PORT = 7451
+WHOIS_HTTP_PORT = 7452
+DNS_PORT = 5353
+WHOIS_PORT = 4343
+
+
+def loopback_network() -> str:
+    """The first three octets of a random loopback /24."""
+    return f"127.{1 + secrets.randbelow(254)}.{secrets.randbelow(256)}"
+
+
+def ready(address: str, port: int) -> bool:
+    """Whether the process behind this monitoring listener says that it is ready."""
+    try:
+        with urllib.request.urlopen(f"http://{address}:{port}/readyz", timeout=1) as reply:
+            return bool(reply.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+@dataclass(frozen=True)
+class Secondary:
+    """A secondary of the cluster: where it listens, and its supervisor process."""
+
+    name: str
+    address: str
+    directory: Path
+    process: LabProcess
+
+    @property
+    def dns(self) -> tuple[str, int]:
+        return self.address, DNS_PORT
+
+    @property
+    def whois(self) -> tuple[str, int]:
+        return self.address, WHOIS_PORT
+
+    @property
+    def mirror(self) -> str:
+        return f"{self.address}:{MIRROR_PORT}"
+
+    @property
+    def settings_file(self) -> Path:
+        return self.directory / "secondary.toml"
+
+    def ask_dns(self, address: str) -> str:
+        """See `lab.asking.dns_answer`."""
+        return dns_answer(self.dns, address, ZONE)
+
+    def ask_whois(self, question: str) -> str:
+        """See `lab.asking.whois_answer`."""
+        return whois_answer(self.whois, question)
+
+    def ready(self) -> bool:
+        """Whether its DNS server has a verified table."""
+        return ready(self.address, DNS_HTTP_PORT)
+
+    def etcd_pid(self) -> int:
+        """Process id of its etcd, a child of the supervisor; ProcessLookupError if none runs."""
+        for process in Path("/proc").iterdir():
+            if not process.name.isdigit():
+                continue
+            try:
+                parent = (process / "stat").read_text().rpartition(")")[2].split()[1]
+                program_name = (process / "comm").read_text().strip()
+            except OSError:
+                continue
+            if program_name == "etcd" and int(parent) == self.process.pid:
+                return int(process.name)
+        raise ProcessLookupError(f"no etcd under {self.name}")
+
+
+class Cluster:
+    """A primary and `secondaries` secondaries under one directory; a context manager that ends all.
+
+    `lab_addresses` lets addresses register that no mail server on the Internet has, such as
+    documentation and loopback ones.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        secondaries: int = 3,
+        *,
+        primary_env: Mapping[str, str] | None = None,
+        secondary_env: Mapping[str, str] | None = None,
+    ) -> None:
+        self.root = root
+        self.network = loopback_network()
+        self.primary_address = f"{self.network}.10"
+        self.primary_dir = root / "primary"
+        self.primary_env = dict(primary_env or {})
+        self.primary = LabProcess(
+            "primary",
+            [program("smtpnic-primary"), "run", "-c", str(self.primary_dir / "primary.toml")],
+            root / "primary.log",
+            self.primary_env,
+        )
+        self.secondaries = [
+            self._secondary(number, dict(secondary_env or {})) for number in range(secondaries)
+        ]
+
+    def _secondary(self, number: int, env: Mapping[str, str]) -> Secondary:
+        name = f"mirror-{number + 1}"
+        directory = self.root / name
+        command = [program("smtpnic-secondary"), "run", "-c", str(directory / "secondary.toml")]
+        process = LabProcess(name, command, self.root / f"{name}.log", env)
+        return Secondary(name, f"{self.network}.{11 + number}", directory, process)
+
+    @property
+    def public(self) -> str:
+        """Where registration listens."""
+        return f"{self.primary_address}:{PUBLIC_PORT}"
+
+    @property
+    def ca(self) -> Path:
+        """The authority that signed every certificate of the cluster."""
+        return self.primary_dir / "ca.pem"
+
+    @property
+    def cli_env(self) -> dict[str, str]:
+        """Environment in which the `smtpnic` command knows this cluster, and only it."""
+        return {"XDG_CONFIG_HOME": str(self.root / "config")}
+
+    def write_cli_config(self) -> None:
+        """Writes the settings of the `smtpnic` command."""
+        file = self.root / "config" / "smtpnic" / "config.toml"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with (self.primary_dir / "primary.toml").open("rb") as settings:
+            log_key = tomllib.load(settings)["log_key"]
+        lines = [
+            f'primary = "{self.public}"',
+            f'ca = "{self.ca}"',
+            f'log_key = "{log_key}"',
+            f"mirrors = {[s.mirror for s in self.secondaries]}",
+            f"dns_servers = {[f'{s.address}:{DNS_PORT}' for s in self.secondaries]}",
+        ]
+        file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+    def init_command(self) -> list[str]:
+        return [
+            program("smtpnic-primary"),
+            "init",
+            str(self.primary_dir),
+            f"--origin={ZONE}",
+            f"--address={self.primary_address}",
+            f"--public={self.primary_address}:{PUBLIC_PORT}",
+            f"--nodes={self.primary_address}:{NODES_PORT}",
+            f"--http={self.primary_address}:{PRIMARY_HTTP_PORT}",
+            "--lab",
+        ]
+
+    def enroll_command(self, secondary: Secondary) -> list[str]:
+        return [
+            program("smtpnic-primary"),
+            "enroll",
+            secondary.name,
+            f"--address={secondary.address}",
+            f"--out={secondary.directory}",
+            f"--config={self.primary_dir / 'primary.toml'}",
+        ]
+
+    def prepare(self) -> None:
+        """Makes keys, certificates and settings of every node."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        run(self.init_command())
+        for secondary in self.secondaries:
+            run(self.enroll_command(secondary))
+        self.write_cli_config()
+
+    def start_primary(self, extra_env: Mapping[str, str] | None = None) -> None:
+        """Starts the primary and waits until it takes registrations."""
+        self.primary.start(extra_env)
+        self.wait_primary()
+
+    def wait_primary(self) -> None:
+        self._wait(self.primary, lambda: ready(self.primary_address, PRIMARY_HTTP_PORT))
+
+    def start_secondaries(self) -> None:
+        """Starts every secondary, and waits until each has a verified table."""
+        for secondary in self.secondaries:
+            secondary.process.start()
+        for secondary in self.secondaries:
+            self.wait_secondary(secondary)
+
+    def wait_secondary(self, secondary: Secondary) -> None:
+        self._wait(secondary.process, secondary.ready)
+
+    def stop(self) -> None:
+        """Ends every process, gracefully where it can."""
+        for process in [*(s.process for s in self.secondaries), self.primary]:
+            if process.running:
+                process.stop()
+
+    def visible_everywhere(self, address: str, answer: str = "registered") -> bool:
+        """Whether every secondary gives this answer for the address now."""
+        return all(secondary.ask_dns(address) == answer for secondary in self.secondaries)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def _wait(self, process: LabProcess, is_ready: Callable[[], bool]) -> None:
+        def settled() -> bool:
+            return is_ready() or not process.running
+
+        wait_for(settled, READY_SECONDS, f"{process.name} ready")
+        if not process.running:
+            raise LabError(f"{process.name} ended with {process.wait()}\n{process.tail()}")
