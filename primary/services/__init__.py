@@ -1,0 +1,1 @@
+"""The primary's gRPC services: messages in, the primary's own values and errors behind them."""

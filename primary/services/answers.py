@@ -1,0 +1,44 @@
+"""Errors as gRPC statuses, in one place; a Problem goes along whole, in the trailing metadata."""
+
+from __future__ import annotations
+
+from typing import Any, Final, NoReturn
+
+import grpc
+from grpc import aio
+
+from primary.services.conversion import MAX_PROBLEM_CHARACTERS, problem_message
+from registry.errors import Problem
+
+Context = aio.ServicerContext[Any, Any]
+
+PROBLEM_KEY: Final = "smtpnic-problem-bin"
+# gRPC clients with a retry policy wait for so long (gRFC A6).
+PUSHBACK_KEY: Final = "grpc-retry-pushback-ms"
+
+# What every other problem is: the request itself is wrong.
+_DEFAULT_STATUS: Final = grpc.StatusCode.INVALID_ARGUMENT
+_STATUSES: Final = {
+    "not_found": grpc.StatusCode.NOT_FOUND,
+    "exists": grpc.StatusCode.ALREADY_EXISTS,
+    "not_yours": grpc.StatusCode.PERMISSION_DENIED,
+    # Read, decide again, and repeat: what ABORTED asks for.
+    "version": grpc.StatusCode.ABORTED,
+    "in_use": grpc.StatusCode.FAILED_PRECONDITION,
+}
+
+
+async def abort_with_problem(context: Context, problem: Problem) -> NoReturn:
+    """Ends the call with the problem's status."""
+    await context.abort(
+        _STATUSES.get(problem.code, _DEFAULT_STATUS),
+        str(problem)[:MAX_PROBLEM_CHARACTERS],
+        ((PROBLEM_KEY, problem_message(problem).SerializeToString()),),
+    )
+
+
+async def abort_busy(context: Context, message: str, retry_ms: int) -> NoReturn:
+    """Ends the call with a request to come again after `retry_ms`."""
+    await context.abort(
+        grpc.StatusCode.RESOURCE_EXHAUSTED, message, ((PUSHBACK_KEY, str(retry_ms)),)
+    )
