@@ -8,7 +8,6 @@ current, or that a key has none.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -23,6 +22,7 @@ BUCKETS: Final = 1 << LEVELS
 INDEX_BYTES: Final = 8
 SLOT_BYTES: Final = HASH_BYTES + INDEX_BYTES + HASH_BYTES
 
+_BYTE_VALUES: Final = 256
 _INDEX_END: Final = HASH_BYTES + INDEX_BYTES
 
 # Where a live key's newest entry stands: its index in the log, and its leaf hash.
@@ -64,16 +64,17 @@ class StateProof:
 
 
 def slot(state_key: bytes, index: int, leaf_hash: bytes) -> bytes:
-    """The slot of a live key whose newest entry is at `index` of the log with that leaf hash."""
-    if len(leaf_hash) != HASH_BYTES:
-        raise MalformedError(f"a leaf hash of {len(leaf_hash)} bytes")
-    return sha256(state_key).digest() + index.to_bytes(INDEX_BYTES) + leaf_hash
+    """The slot of a live key whose newest entry is at `index` of the log with that leaf hash.
+
+    MalformedError if that is no leaf hash.
+    """
+    return _slot(sha256(state_key).digest(), index, leaf_hash)
 
 
 class StateTree:
     """The state of a log at one size. Not safe for use by several threads at once.
 
-    Takes 72 bytes a live key, and some 15 MB for the tree.
+    Takes 72 bytes of memory a live key, and some 15 MB for the tree above the slots.
     """
 
     __slots__ = ("_buckets", "_generation", "_hashes", "_live")
@@ -119,13 +120,14 @@ class StateTree:
     def stage(self, changes: Mapping[bytes, Location | None]) -> StagedState:
         """The state after these changes (None: the key is live no longer), each key once.
 
-        The tree stays as it is, so staging costs nothing if it is not applied.
+        The tree stays as it is: what is staged may be dropped. MalformedError if a leaf hash
+        is none.
         """
         buckets: dict[int, bytes] = {}
         live = self._live
         for state_key, location in changes.items():
             key_hash = sha256(state_key).digest()
-            number = key_hash[0] << 8 | key_hash[1]
+            number = _bucket_number(key_hash)
             bucket = buckets.get(number)
             if bucket is None:
                 bucket = self._buckets[number]
@@ -197,23 +199,43 @@ def verify_state(proof: StateProof, state_key: bytes, root: bytes) -> Location |
     return _find(proof.bucket, key_hash)
 
 
+def _slot(key_hash: bytes, index: int, leaf_hash: bytes) -> bytes:
+    if len(leaf_hash) != HASH_BYTES:
+        raise MalformedError(f"a leaf hash of {len(leaf_hash)} bytes")
+    return key_hash + index.to_bytes(INDEX_BYTES) + leaf_hash
+
+
 def _fill(slots: Iterable[bytes]) -> dict[int, bytes]:
     """The buckets that these slots fill."""
-    # Growing the buckets as the slots come keeps no object for each slot.
-    growing: defaultdict[int, bytearray] = defaultdict(bytearray)
+    # By the first byte into 256 long arrays: they keep no object for each slot, and seldom
+    # move as they grow, where 65,536 short ones would at every slot.
+    arrays = [bytearray() for _ in range(_BYTE_VALUES)]
     for entry in slots:
         if len(entry) != SLOT_BYTES:
             raise MalformedError(f"a slot of {len(entry)} bytes")
-        growing[entry[0] << 8 | entry[1]] += entry
-    buckets = {}
-    while growing:
-        number, unsorted = growing.popitem()
-        bucket = bytes(unsorted)
-        ordered = sorted(bucket[at : at + SLOT_BYTES] for at in range(0, len(bucket), SLOT_BYTES))
-        if len({entry[:HASH_BYTES] for entry in ordered}) != len(ordered):
-            raise MalformedError("two slots of one key")
-        buckets[number] = b"".join(ordered)
+        arrays[entry[0]] += entry
+    buckets: dict[int, bytes] = {}
+    for first in reversed(range(_BYTE_VALUES)):
+        for second, entries in enumerate(_spread(bytes(arrays.pop()))):
+            if entries:
+                buckets[first << 8 | second] = _bucket(entries)
     return buckets
+
+
+def _spread(array: bytes) -> list[list[bytes]]:
+    """The slots of an array by their second byte."""
+    groups: list[list[bytes]] = [[] for _ in range(_BYTE_VALUES)]
+    for at in range(0, len(array), SLOT_BYTES):
+        entry = array[at : at + SLOT_BYTES]
+        groups[entry[1]].append(entry)
+    return groups
+
+
+def _bucket(entries: list[bytes]) -> bytes:
+    """The bucket with these slots; MalformedError if two are of one key."""
+    if len({entry[:HASH_BYTES] for entry in entries}) != len(entries):
+        raise MalformedError("two slots of one key")
+    return b"".join(sorted(entries))
 
 
 def _bucket_number(key_hash: bytes) -> int:
@@ -247,5 +269,4 @@ def _replace(bucket: bytes, key_hash: bytes, location: Location | None) -> bytes
     rest = at + SLOT_BYTES if bucket[at : at + HASH_BYTES] == key_hash else at
     if location is None:
         return bucket[:at] + bucket[rest:]
-    index, leaf = location
-    return bucket[:at] + key_hash + index.to_bytes(INDEX_BYTES) + leaf + bucket[rest:]
+    return bucket[:at] + _slot(key_hash, *location) + bucket[rest:]

@@ -221,3 +221,5 @@ def test_slots_that_make_no_tree() -> None:
         StateTree.build([good, slot(b"key", 2, leaf_hash(b"2"))])
     with pytest.raises(MalformedError):
         slot(b"key", 1, b"short")
+    with pytest.raises(MalformedError):
+        EMPTY.stage({b"key": (1, b"short")})
