@@ -1,12 +1,10 @@
-"""The one way to etcd.
+"""An etcd cluster as a store of keys that can be fenced, paged and watched.
 
 The etcd3 package (0.12) carries messages that the current protobuf refuses: the generated
 modules in `secondary/etcdrpc` take their place before etcd3 is imported. Its connection and
 stubs are used as they are; its reading and watching are not, since `get_range` ignores
 `limit` and `revision`, and its watcher spins while etcd is away and drops watches that the
 server cancels.
-
-Its values and errors are in `etcd_values`, their translation is in `etcd_messages`.
 
 Nothing here tries again by itself: EtcdUnavailable is raised at once, so that the caller can
 say so, wait as it sees fit, and go on. An EtcdStore may be used by many threads at once.
@@ -24,7 +22,7 @@ from typing import Any, NamedTuple, NoReturn, Self
 import grpc
 
 from secondary import etcdrpc
-from secondary.etcd_messages import check_watch, meaning, revision_of, transaction
+from secondary.etcd.messages import check_watch, meaning, revision_of, transaction
 from secondary.etcd_values import (
     Comparison,
     EtcdStatus,

@@ -1,0 +1,8 @@
+"""The one way to etcd; nothing outside this package knows its messages or its client.
+
+Its values and errors, which anybody may use, are in `secondary.etcd_values`.
+"""
+
+from secondary.etcd.store import EtcdStore, Watch
+
+__all__ = ["EtcdStore", "Watch"]
