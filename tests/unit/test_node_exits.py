@@ -13,7 +13,7 @@ from registry.errors import Problem, RootMismatchError
     ("error", "code"),
     [
         (ConfigurationError("no such file"), 2),
-        (Problem("address-taken", "it is registered"), 3),
+        (Problem("exists", "it is registered"), 3),
         (ConnectionRefusedError(), 4),
         (TimeoutError(), 4),
         (RootMismatchError("not what was signed"), 5),

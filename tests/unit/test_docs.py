@@ -1,0 +1,100 @@
+"""The documentation names what there is: problem codes, errors, exit codes, settings."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+from node.exits import ExitCode
+from node.settings import Settings
+from primary.settings import PrimarySettings
+from registry.errors import VerificationError
+from secondary.settings import SecondarySettings
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("registry", "node", "primary", "smtpnic")
+
+
+def document(name: str) -> str:
+    return (ROOT / "docs" / name).read_text(encoding="utf-8")
+
+
+def section(name: str, heading: str) -> str:
+    """The part of a document under a heading of the second level."""
+    _, _, rest = document(name).partition(f"\n## {heading}\n")
+    assert rest, f"docs/{name} has no section {heading}"
+    return rest.partition("\n## ")[0]
+
+
+def first_cells(text: str) -> set[str]:
+    """What stands in backquotes in the first cell of each row."""
+    rows = re.findall(r"^\| (`[^|]*) \|", text, re.MULTILINE)
+    return {word for row in rows for word in re.findall(r"`([^`]+)`", row)}
+
+
+def problem_codes() -> Iterator[str]:
+    """The codes of all problems that the packages raise, as far as they stand there as text."""
+    for package in PACKAGES:
+        for path in (ROOT / package).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                match node:
+                    case ast.Call(
+                        func=ast.Name(id="Problem"), args=[ast.Constant(value=str(code)), *_]
+                    ):
+                        yield code
+
+
+def setting_names(model: type[BaseModel]) -> Iterator[str]:
+    for name, field in model.model_fields.items():
+        annotation = field.annotation
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            yield f"[{name}]"
+            yield from setting_names(annotation)
+        else:
+            yield name
+
+
+def test_every_problem_code_is_explained() -> None:
+    """Whoever meets a code finds what to do; what no program says any more is taken out."""
+    assert set(problem_codes()) == first_cells(section("errors.md", "Problems"))
+
+
+def test_every_verification_error_is_explained() -> None:
+    """Each way of not verifying has its line."""
+    names = {error.__name__ for error in VerificationError.__subclasses__()}
+
+    assert names == first_cells(section("errors.md", "What does not verify"))
+
+
+def test_every_exit_code_is_explained() -> None:
+    """Scripts can rely on the list."""
+    rows = re.findall(r"^\| (\d+) \|", section("errors.md", "Exit codes"), re.MULTILINE)
+
+    assert {code.value for code in ExitCode} == {int(code) for code in rows}
+
+
+@pytest.mark.parametrize(
+    ("settings", "heading"),
+    [(PrimarySettings, "A primary"), (SecondarySettings, "A secondary")],
+)
+def test_every_setting_is_explained(settings: type[Settings], heading: str) -> None:
+    """No setting is known only to those who read the source, nor one listed that is gone."""
+    table = section("operations.md", heading).partition("### Settings")[2].partition("\n### ")[0]
+
+    assert set(setting_names(settings)) == first_cells(table)
+
+
+@pytest.mark.parametrize(
+    "name", ["../README.md", "../CONTRIBUTING.md", "design.md", "operations.md"]
+)
+def test_links_lead_somewhere(name: str) -> None:
+    """A link to a file in the project is one that is there."""
+    path = ROOT / "docs" / name
+    links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", path.read_text(encoding="utf-8"))
+
+    assert [] == [link for link in links if not (path.parent / link).exists()]
