@@ -30,7 +30,7 @@ check: setup ## Check style, types, the rules of who imports whom, generated cod
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy $(wildcard $(PACKAGES)) tests
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-logo
 	$(BIN)/python scripts/generate --check
 
 .PHONY: generate
