@@ -38,8 +38,8 @@ generate: setup ## Make the wire modules anew from proto/
 	$(BIN)/python scripts/generate
 
 .PHONY: torture
-torture: setup ## Kill the primary 1,000 times at random under load, and look for what is lost
-	TORTURE_KILLS=$(or $(TORTURE_KILLS),1000) $(BIN)/pytest tests/integration -m torture --timeout 0
+torture: setup ## Kill processes at random under load, 1,000 times (KILLS=n), and look for losses
+	SMTPNIC_KILLS=$(or $(KILLS),1000) $(BIN)/pytest tests/integration -k at_random --timeout 0
 
 .PHONY: bench
 bench: bench-ingest bench-propagation bench-bootstrap ## Run all measurements, within 15 minutes
