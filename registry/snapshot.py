@@ -14,8 +14,9 @@ from typing import Final
 
 from registry.batch import Record, SignedState, open_signed_state
 from registry.checkpoint import Checkpoint
+from registry.contact import Opening
 from registry.content import check_content
-from registry.entry import Entry
+from registry.entry import Entry, state_key
 from registry.errors import (
     LimitError,
     MalformedError,
@@ -27,7 +28,6 @@ from registry.limits import KIB
 from registry.merkle import CompactRange
 from registry.messages import parse
 from registry.note import Verifier
-from registry.replay import Change
 from registry.state import State
 from registry.wire.v1 import log_pb2
 
@@ -96,6 +96,24 @@ class SnapshotHeader:
         return cls(signed_state, tuple(message.compact_range), message.records)
 
 
+@dataclass(frozen=True, slots=True)
+class SnapshotRecord:
+    """The newest entry of a live key, in its own bytes, and the public openings beside it.
+
+    `encoded` is the encoded Record without openings, as a replica keeps it.
+    """
+
+    index: int
+    state_key: bytes
+    entry: bytes
+    openings: tuple[Opening, ...]
+    encoded: bytes
+
+    def record(self) -> Record:
+        """The record, its openings included."""
+        return Record(self.index, self.entry, self.openings)
+
+
 def encode_snapshot(header: SnapshotHeader, records: Iterable[Record]) -> Iterator[bytes]:
     """The snapshot file, piece by piece.
 
@@ -128,32 +146,48 @@ class SnapshotReader:
             raise MalformedError("not a snapshot file")
         self.header: Final = SnapshotHeader.decode(self._source.take_part())
 
-    def __iter__(self) -> Iterator[Change]:
-        """The records, as the changes that put them.
+    def __iter__(self) -> Iterator[SnapshotRecord]:
+        """The records, in the order of their state keys.
 
         MalformedError: cut off, damaged, out of order, or no records; LimitError: one is too
         long; ProofError: a false opening; UnknownCriticalKindError: this software is too old.
         """
         previous = b""
         for _ in range(self.header.records):
-            change = _read_change(self._source.take_part())
-            state_key = change.state_key
-            if state_key <= previous:
+            record = _read_record(self._source.take_part())
+            if record.state_key <= previous:
                 raise MalformedError("records of a snapshot out of order")
-            previous = state_key
-            yield change
+            previous = record.state_key
+            yield record
         self._source.finish()
 
 
-def _read_change(data: bytes) -> Change:
-    record = Record.decode(data)
+def _read_record(data: bytes) -> SnapshotRecord:
+    message = parse(log_pb2.Record, data)
+    leaf = message.entry
+    entry = parse(log_pb2.Entry, leaf)
+    openings: tuple[Opening, ...] = ()
+    # The rest of a registration is covered by the state root alone, and there are millions.
+    if (
+        entry.kind != log_pb2.KIND_REGISTRATION
+        or entry.operation != log_pb2.OPERATION_PUT
+        or len(message.openings)
+        or not entry.key
+    ):
+        openings = _check_record(Record.from_message(message))
+        message.ClearField("openings")
+    # What nobody signed is not passed on.
+    message.DiscardUnknownFields()
+    key = state_key(entry.kind, entry.key)
+    return SnapshotRecord(message.index, key, leaf, openings, message.SerializeToString())
+
+
+def _check_record(record: Record) -> tuple[Opening, ...]:
     entry = Entry.decode(record.entry)
     if entry.operation != Operation.PUT or entry.kind == Kind.STATE:
         raise MalformedError("a snapshot holds something else than the records of live keys")
-    # The state root covers what a registration says; nothing covers openings but this check.
-    if entry.kind != Kind.REGISTRATION or record.openings:
-        check_content(entry, record.openings)
-    return Change(record.index, entry, record.entry, record.openings)
+    check_content(entry, record.openings)
+    return record.openings
 
 
 def _part(data: bytes) -> bytes:

@@ -264,9 +264,7 @@ def test_any_honest_history_replays_to_its_snapshot(history: list[list[Step]]) -
 
     reader = SnapshotReader([builder.snapshot()])
     position = reader.header.open(builder.verifier)
-    slots = [
-        slot(change.state_key, change.index, leaf_hash(change.entry_bytes)) for change in reader
-    ]
+    slots = [slot(record.state_key, record.index, leaf_hash(record.entry)) for record in reader]
     assert (replay.size, replay.root) == (builder.size, builder.root)
     assert position.compact_range == replay.compact_range
     assert StateTree.build(slots).root == position.state.state_root == builder.tree.root

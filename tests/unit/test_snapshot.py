@@ -60,6 +60,15 @@ FILE = BUILDER.snapshot()
 RECORDS = [record for _, record in sorted(BUILDER.records.items())]
 
 
+# Field 100, which no message has.
+JUNK = b"\xa2\x06\x04junk"
+
+
+def part(data: bytes) -> bytes:
+    """The bytes after their length, as in a file."""
+    return len(data).to_bytes(LENGTH_BYTES) + data
+
+
 def chunks(data: bytes, sizes: Iterable[int]) -> Iterator[bytes]:
     """The data in pieces of these sizes, and the rest in one."""
     for size in sizes:
@@ -70,7 +79,12 @@ def chunks(data: bytes, sizes: Iterable[int]) -> Iterator[bytes]:
 
 def read(data: bytes) -> list[Record]:
     """All records of a file."""
-    return [change.record() for change in SnapshotReader([data])]
+    return records_of(SnapshotReader([data]))
+
+
+def records_of(reader: SnapshotReader) -> list[Record]:
+    """All records that a reader gives."""
+    return [each.record() for each in reader]
 
 
 def file_of(records: list[Record], *, announced: int | None = None) -> bytes:
@@ -86,7 +100,7 @@ def test_a_snapshot_reads_alike_however_it_arrives(sizes: list[int]) -> None:
     reader = SnapshotReader(chunks(FILE, sizes))
 
     assert reader.header == BUILDER.snapshot_header()
-    assert [change.record() for change in reader] == RECORDS
+    assert records_of(reader) == RECORDS
 
 
 def test_a_snapshot_equals_a_replay() -> None:
@@ -96,13 +110,31 @@ def test_a_snapshot_equals_a_replay() -> None:
     position = reader.header.open(builder.verifier)
 
     tree = StateTree.build(
-        slot(change.state_key, change.index, leaf_hash(change.entry_bytes)) for change in reader
+        slot(record.state_key, record.index, leaf_hash(record.entry)) for record in reader
     )
     assert tree.root == position.state.state_root == builder.tree.root
     replay = Replay(builder.verifier, position.compact_range, tree, position.state.zone_serial)
     builder.put_registration("192.0.2.3")
     replay.advance(replay.verify(builder.commit()))
     assert replay.root == builder.root
+
+
+def test_a_record_is_ready_to_be_kept() -> None:
+    """Each comes with its key, and encoded as a replica keeps it: without openings."""
+    for read_record, record in zip(SnapshotReader([FILE]), RECORDS, strict=True):
+        assert read_record.state_key == Entry.decode(record.entry).state_key
+        assert Record.decode(read_record.encoded) == replace(record, openings=())
+
+
+def test_what_nobody_signed_is_not_kept() -> None:
+    """A field that is no part of a record is dropped on the way in."""
+    extended = FILE.replace(part(RECORDS[1].encode()), part(RECORDS[1].encode() + JUNK))
+    extended = extended[:-32] + sha256(extended[:-32]).digest()
+
+    assert len(extended) == len(FILE) + len(JUNK)
+    assert [each.encoded for each in SnapshotReader([extended])] == [
+        each.encoded for each in SnapshotReader([FILE])
+    ]
 
 
 def test_a_name_says_what_a_snapshot_is_of() -> None:
