@@ -60,13 +60,23 @@ class Generation:
         """The key that names who is loading the generation."""
         return self.prefix + b"claim"
 
+    @property
+    def end(self) -> bytes:
+        """The first key after all of the generation's."""
+        return self.prefix[:-1] + b"0"
+
+    @property
+    def all_openings(self) -> bytes:
+        """The prefix of every key of openings."""
+        return self.prefix + b"o/"
+
     def record(self, state_key: bytes) -> bytes:
         """The key of the record of `state_key`."""
         return self.prefix + _suffix(state_key)
 
     def openings(self, state_key: bytes) -> bytes:
         """The key of the public openings of `state_key`."""
-        return self.prefix + b"o/" + _suffix(state_key)
+        return self.all_openings + _suffix(state_key)
 
     def place(self, key: bytes) -> Place | None:
         """What `key` holds; None if it is not a name that this layout gives."""
@@ -104,6 +114,11 @@ class Layout:
     def current(self) -> bytes:
         """The key that holds the number of the generation in use."""
         return self.all + b"current"
+
+    @property
+    def generations(self) -> tuple[bytes, bytes]:
+        """From where up to where the keys of all generations stand."""
+        return self.all + b"g", self.all + b"h"
 
     def generation(self, number: int) -> Generation:
         """The generation `number`, 1 or more."""

@@ -1,4 +1,4 @@
-"""What a serving role keeps in memory, and where it stands in the log.
+"""What a serving role keeps in memory, and where in the log it stands.
 
 The reader fills a view from etcd; DNS and WHOIS each bring their own.
 """
@@ -6,22 +6,20 @@ The reader fills a view from etcd; DNS and WHOIS each bring their own.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, Self
 
-from registry.checkpoint import Checkpoint
-from registry.state import State
+from secondary.cursor import Position
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """The position of a view: a verified checkpoint, its state, and when the registry vouched.
+    """Where a view stands, and the newest time at which the registry's keys vouched for it.
 
-    `vouched_s` is the newest time, in seconds since 1970, at which the registry's keys stood by
-    this checkpoint: that of its state entry, or of a later freshness cosignature.
+    `vouched_s` is in seconds since 1970: that of the position's state entry, or of a later
+    freshness cosignature.
     """
 
-    checkpoint: Checkpoint
-    state: State
+    position: Position
     vouched_s: float
 
 
@@ -31,6 +29,16 @@ class View(Protocol):
     One thread at a time writes; any thread may read while it does. Within a batch a reader may
     see one record new and another old, but never a standing newer than its records.
     """
+
+    @property
+    def standing(self) -> Standing:
+        """How far in the log the view is; RuntimeError before the first `advance`."""
+
+    def __len__(self) -> int:
+        """Number of records kept."""
+
+    def agrees_with(self, other: Self) -> bool:
+        """Whether both keep the same records."""
 
     def put(self, state_key: bytes, payload: bytes, record: bytes) -> None:
         """Takes a key's newest entry: its payload, and the encoded Record that it stands in."""

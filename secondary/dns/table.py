@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, Self
 
 from registry.address import Address
 from registry.entry import state_key
@@ -52,6 +52,10 @@ class DictTable:
 
     def __len__(self) -> int:
         return len(self._payloads)
+
+    def agrees_with(self, other: Self) -> bool:
+        """Whether both hold the same registrations."""
+        return self._payloads == other._payloads
 
     def put(self, state_key: bytes, payload: bytes, record: bytes) -> None:  # noqa: ARG002
         """Takes a registration; other kinds have no name."""

@@ -11,7 +11,8 @@ from node.endpoint import Endpoint
 from secondary.connections import ConnectionLimits
 from secondary.dns.counters import AnswerCounter
 from secondary.dns.reply import Transport
-from secondary.dns.transport import MAX_QUERY_BYTES, Answer, answer_or_silence, bound_socket
+from secondary.dns.transport import MAX_QUERY_BYTES, Answer, answer_or_silence
+from secondary.sockets import bound_socket
 
 # BIND's tcp-clients, tcp-idle-timeout and tcp-listen-queue; a quarter of them for one client.
 MAX_CONNECTIONS: Final = 150

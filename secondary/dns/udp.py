@@ -10,7 +10,8 @@ from typing import Any, Final
 from node.endpoint import Endpoint
 from secondary.dns.counters import AnswerCounter
 from secondary.dns.reply import Transport
-from secondary.dns.transport import MAX_QUERY_BYTES, Answer, answer_or_silence, bound_socket
+from secondary.dns.transport import MAX_QUERY_BYTES, Answer, answer_or_silence
+from secondary.sockets import bound_socket
 
 # Room for the datagrams of some tens of milliseconds; the kernel takes what it allows.
 RECEIVE_BUFFER_BYTES: Final = 4 << 20
@@ -41,7 +42,7 @@ class UdpListener:
         wait = _TIMEVAL.pack(0, int(WAIT_SECONDS * 1_000_000))
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, wait)
         self._ancillary_bytes = _ask_for_destinations(self._socket)
-        self._thread = threading.Thread(target=self._serve, name=f"dns-udp-{endpoint}")
+        self._thread = threading.Thread(target=self._serve, name=f"dns-udp-{endpoint}", daemon=True)
 
     @property
     def endpoint(self) -> Endpoint:

@@ -48,6 +48,8 @@ class ZoneNames:
     def __post_init__(self) -> None:
         if not self.origin or not self.name_servers or not self.hostmaster:
             raise ValueError("a zone has an origin, a hostmaster, and one name server or more")
+        if self.origin != self.origin.lower().strip("."):
+            raise ValueError(f"zone {self.origin}: expected lower case, without dots around it")
         for host in self.name_servers:
             if f".{host}".endswith(f".{self.origin}"):
                 raise ValueError(f"name server {host} stands inside its zone {self.origin}")
@@ -107,7 +109,7 @@ class Zone:
         return ()
 
     def _soa(self, owner: DNSLabel, table: NameTable) -> RR:
-        serial = table.standing.state.zone_serial
+        serial = table.standing.position.state.zone_serial
         times = (serial, _SOA_REFRESH, _SOA_RETRY, _SOA_EXPIRE, NEGATIVE_TTL)
         return _record(owner, Type.SOA, NEGATIVE_TTL, SOA(self._mname, self._rname, times))
 

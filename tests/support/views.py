@@ -7,8 +7,10 @@ from registry.batch import Record
 from registry.checkpoint import Checkpoint
 from registry.entry import Entry
 from registry.kinds import Kind, Operation, Status
+from registry.merkle import CompactRange
 from registry.registration import Registration
 from registry.state import State
+from secondary.cursor import Position
 from secondary.view import Standing, View
 
 HOLDER_ID = bytes(range(16))
@@ -19,9 +21,11 @@ NOW_S = REGISTERED_MS / 1000 + 60
 
 
 def standing(serial: int = 7, size: int = 12, vouched_s: float = NOW_S) -> Standing:
-    """A position; nothing in it was signed."""
+    """A standing made up: nobody signed it, and its hashes are zeroes."""
     checkpoint = Checkpoint("smtpnic.example", size, bytes(32))
-    return Standing(checkpoint, State(3, bytes(32), serial), vouched_s)
+    state = State(3, bytes(32), serial)
+    position = Position(checkpoint, state, CHANGED_MS, CompactRange.empty())
+    return Standing(position, vouched_s)
 
 
 def registration(status: Status = Status.NEW, host: str = "mail.example.org") -> Registration:

@@ -76,7 +76,7 @@ def test_standing_moves_on_with_advance() -> None:
     table.advance(standing(serial=7))
     table.advance(standing(serial=9))
 
-    assert 9 == table.standing.state.zone_serial
+    assert 9 == table.standing.position.state.zone_serial
 
 
 def test_a_table_that_was_not_loaded_has_no_standing() -> None:

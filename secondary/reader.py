@@ -1,0 +1,287 @@
+"""Keeps a view of the replica in etcd: loads it, follows it, and replaces it when in doubt.
+
+A view is loaded at one revision and checked against the signed state root; a watch from the next
+revision on keeps it up. Whenever the watch is broken beyond repair, another generation becomes
+current, or the time for a check has come, another view is loaded beside the one that serves, and
+takes its place once it is as far. Nothing that fails its checks ever serves; what serves stays
+while etcd is away.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from random import Random
+from typing import Final, Generic, TypeVar
+
+from node.logging import get_logger
+from node.retry import Backoff
+from registry.errors import ForkError, VerificationError
+from registry.note import CosignatureVerifier, Verifier
+from secondary.etcd import EtcdStore
+from secondary.etcd_contact import EtcdContact
+from secondary.etcd_values import EtcdCompacted, EtcdError
+from secondary.layout import Layout
+from secondary.loading import LoadCancelledError, load
+from secondary.tail import Tail
+from secondary.track import Track
+from secondary.trust import Trust
+from secondary.view import View
+
+V = TypeVar("V", bound=View)
+
+# How often etcd is asked whether it is there, and whether the watch has missed anything.
+POLL_SECONDS: Final = 5.0
+# How soon a replica that is still empty is looked at again.
+EMPTY_SECONDS: Final = 0.25
+# A load that failed its checks costs as much as one that did not: not more often than this.
+REFUSED_FIRST_SECONDS: Final = 1.0
+REFUSED_MAX_SECONDS: Final = 300.0
+# As long as gRPC itself waits between connections to etcd.
+ETCD_MAX_SECONDS: Final = 2.0
+CATCH_UP_SECONDS: Final = 0.02
+# The processes of a node that started together do not load together for ever.
+CHECK_JITTER: Final = 0.2
+STOP_SECONDS: Final = 5.0
+
+_log = get_logger("reader")
+
+
+class Cause(StrEnum):
+    """Why a view is loaded."""
+
+    START = "start"
+    LOST = "watch lost"
+    REFUSED = "refused"
+    FLIP = "another generation"
+    CHECK = "check"
+
+
+@dataclass(slots=True)
+class ReaderCounts:
+    """What happened since the start. One thread counts, any thread reads."""
+
+    loads: int = 0
+    # Loads and cursors that were not what the registry signed.
+    refused: int = 0
+    # Views found to differ from what etcd held, at one and the same size of the log.
+    diverged: int = 0
+    # Revisions of finished tracks that changed records without the cursor.
+    strange: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """Where the replica is, and whose signatures count."""
+
+    store: EtcdStore
+    layout: Layout
+    verifier: Verifier
+    freshness_verifier: CosignatureVerifier
+
+
+class Reader(Generic[V]):
+    """Owns the thread that loads views, and gives the one that serves."""
+
+    def __init__(
+        self,
+        replica: Replica,
+        new_view: Callable[[], V],
+        *,
+        recheck_seconds: float,
+        random: Random,
+    ) -> None:
+        """`new_view` makes an empty view; every load fills a fresh one."""
+        self.counts = ReaderCounts()
+        self.contact = EtcdContact()
+        # How many revisions etcd was ahead when it was last asked.
+        self.revision_lag = 0
+        self._polled_revision = 0
+        self._replica = replica
+        self._new_view = new_view
+        self._recheck_seconds = recheck_seconds
+        self._random = random
+        self._serving: Track[V] | None = None
+        self._stopping = threading.Event()
+        # Set whenever there may be something to attend to before the next poll.
+        self._news = threading.Event()
+        self._check_requested = False
+        self._etcd_backoff = Backoff(random, max_seconds=ETCD_MAX_SECONDS)
+        self._refused_backoff = Backoff(random, REFUSED_FIRST_SECONDS, REFUSED_MAX_SECONDS)
+        self._thread = threading.Thread(target=self._run, name="reader", daemon=True)
+
+    @property
+    def view(self) -> V | None:
+        """The view to serve from; None until the first was loaded, and never again after."""
+        serving = self._serving
+        return None if serving is None else serving.tail.view
+
+    @property
+    def strange_revisions(self) -> int:
+        """Revisions that changed the served generation without moving its cursor."""
+        serving = self._serving
+        return self.counts.strange + (serving.tail.strange_revisions if serving else 0)
+
+    def start(self) -> None:
+        """Begins to load."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ends loading and following; the view stays as it is."""
+        self._stopping.set()
+        self._news.set()
+        if self._thread.is_alive():
+            self._thread.join(STOP_SECONDS)
+        if self._serving is not None:
+            self._serving.stop()
+
+    def request_check(self) -> None:
+        """Has the replica loaded afresh, checked and compared, as happens from time to time."""
+        self._check_requested = True
+        self._news.set()
+
+    def _run(self) -> None:
+        cause = Cause.START
+        while not self._stopping.is_set():
+            delay = self._renew(cause)
+            if delay is not None:
+                self._stopping.wait(delay)
+            elif not self._stopping.is_set():
+                self._etcd_backoff.reset()
+                self._refused_backoff.reset()
+                cause = self._attend()
+
+    def _renew(self, cause: Cause) -> float | None:
+        """Loads a view and has it take over; the seconds to wait before the next try, if any."""
+        try:
+            track = self._load(cause)
+            if track is None:
+                return EMPTY_SECONDS
+            self._take_over(track)
+        except LoadCancelledError:
+            return None
+        except EtcdError as error:
+            self.contact.failed(error)
+            return self._etcd_backoff.next_delay()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the last good view serves on
+            self._refuse(error, cause)
+            return self._refused_backoff.next_delay()
+        self.counts.loads += 1
+        return None
+
+    def _load(self, cause: Cause) -> Track[V] | None:
+        replica, started = self._replica, time.monotonic()
+        trust = Trust(replica.verifier, replica.freshness_verifier)
+        loaded = load(replica.store, replica.layout, trust, self._new_view(), self._stopping)
+        self.contact.answered()
+        if loaded is None:
+            return None
+        _log.info(
+            "replica.loaded",
+            cause=cause.value,
+            generation=loaded.generation.number,
+            size=loaded.view.standing.position.checkpoint.size,
+            records=loaded.view.standing.position.state.live_keys,
+            seconds=round(time.monotonic() - started, 3),
+        )
+        self._compare(loaded.view)
+        tail = Tail(loaded, replica.layout, trust)
+        return Track(tail, replica.store, self.contact, self._news, self._random)
+
+    def _compare(self, fresh: V) -> None:
+        """Says so if the view that serves is not what it should be at its own size of the log."""
+        served = self.view
+        if served is None:
+            return
+        size = served.standing.position.checkpoint.size
+        same = served.agrees_with(fresh)
+        # While it moves on there is nothing to compare: the next check may find it at rest.
+        at_rest = size == served.standing.position.checkpoint.size
+        if at_rest and size == fresh.standing.position.checkpoint.size and not same:
+            self.counts.diverged += 1
+            _log.error("view.diverged", size=size, advice="the view just loaded takes its place")
+
+    def _take_over(self, track: Track[V]) -> None:
+        """Lets `track` catch up with what serves, and puts it in its place."""
+        served = self._serving
+        track.start()
+        while served is not None and _size(track) < _size(served):
+            if track.ending is not None:
+                raise track.ending
+            if self._stopping.wait(CATCH_UP_SECONDS):
+                track.stop()
+                raise LoadCancelledError
+        if served is not None and _contradict(track, served):
+            track.stop()
+            raise ForkError(served.tail.note, track.tail.note)
+        self._serving = track
+        if served is not None:
+            served.stop()
+            self.counts.strange += served.tail.strange_revisions
+
+    def _refuse(self, error: Exception, cause: Cause) -> None:
+        """What etcd holds is not what the registry signed; or, worse, this program is at fault."""
+        self.counts.refused += 1
+        _log.error(
+            "replica.refused",
+            cause=cause.value,
+            error=type(error).__name__,
+            reason=str(error),
+            serving=self.view is not None,
+            exc_info=None if isinstance(error, VerificationError) else error,
+        )
+
+    def _attend(self) -> Cause:
+        """Waits until another view has to be loaded, and asks for etcd meanwhile."""
+        jitter = self._random.uniform(1 - CHECK_JITTER, 1 + CHECK_JITTER)
+        check_due = time.monotonic() + self._recheck_seconds * jitter
+        poll_due = time.monotonic() + POLL_SECONDS
+        serving = self._serving
+        assert serving is not None
+        while not self._stopping.is_set():
+            self._news.wait(max(0.0, min(poll_due, check_due) - time.monotonic()))
+            self._news.clear()
+            if isinstance(serving.ending, EtcdCompacted):
+                _log.warning("watch.lost", reason=str(serving.ending))
+                return Cause.LOST
+            if serving.ending is not None:
+                self._refuse(serving.ending, Cause.REFUSED)
+                return Cause.REFUSED
+            if serving.tail.is_superseded:
+                return Cause.FLIP
+            if self._check_requested or time.monotonic() >= check_due:
+                self._check_requested = False
+                return Cause.CHECK
+            if time.monotonic() >= poll_due:
+                self._poll(serving)
+                poll_due = time.monotonic() + POLL_SECONDS
+        return Cause.START
+
+    def _poll(self, serving: Track[V]) -> None:
+        """Learns whether etcd is there; has a watch that fell silent begin anew."""
+        seen = serving.tail.revision
+        try:
+            reading = self._replica.store.get(serving.tail.generation.cursor)
+        except EtcdError as error:
+            self.contact.failed(error)
+            return
+        self.contact.answered()
+        was_behind = self.revision_lag > 0
+        self.revision_lag = max(0, reading.mod_revision - seen)
+        if was_behind and self.revision_lag > 0 and seen == self._polled_revision:
+            _log.warning("watch.silent", revision=seen, newest=reading.mod_revision)
+            serving.watch_anew()
+        self._polled_revision = seen
+
+
+def _size(track: Track[V]) -> int:
+    return track.tail.standing.position.checkpoint.size
+
+
+def _contradict(one: Track[V], other: Track[V]) -> bool:
+    """Whether two logs of one size are not the same log."""
+    mine, theirs = one.tail.standing.position.checkpoint, other.tail.standing.position.checkpoint
+    return mine.size == theirs.size and mine.root != theirs.root

@@ -1,0 +1,152 @@
+"""The life of a process that serves from a view: start, readiness, signals, draining."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import Callable, Iterable
+from random import Random
+from typing import Final, Protocol, TypeVar
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from node.endpoint import Endpoint
+from node.http import MonitoringServer
+from node.logging import get_logger
+from secondary.etcd import EtcdStore
+from secondary.reader import Reader, Replica
+from secondary.settings import SecondarySettings
+from secondary.view import View
+
+V = TypeVar("V", bound=View)
+
+# How long a thread that loads may keep the interpreter from one that answers (Python: 5 ms).
+SWITCH_SECONDS: Final = 0.0005
+
+_log = get_logger("serving")
+
+
+class Server(Protocol):
+    """What a role serves with; its sockets are bound before it is started."""
+
+    async def start(self) -> None:
+        """Begins to serve, in the running event loop."""
+
+    async def stop(self) -> None:
+        """Ends."""
+
+
+def make_reader(settings: SecondarySettings, new_view: Callable[[], V]) -> Reader[V]:
+    """A reader of the replica that the settings name; nothing is sent yet."""
+    replica = Replica(
+        EtcdStore(settings.etcd_endpoints, settings.etcd.tls),
+        settings.layout,
+        settings.verifier,
+        settings.freshness_verifier,
+    )
+    return Reader(
+        replica,
+        new_view,
+        recheck_seconds=settings.recheck_seconds,
+        random=Random(),  # noqa: S311
+    )
+
+
+class ServingProcess:
+    """One role: its reader, its server, and what it shows of itself over HTTP.
+
+    SIGTERM and SIGINT: not ready, serves on for a while, ends. SIGHUP: the replica is checked.
+    """
+
+    def __init__(
+        self, reader: Reader[V], http: Endpoint, server: Server, drain_seconds: float
+    ) -> None:
+        """Listens for HTTP at once; ConfigurationError where it cannot."""
+        self.metrics = CollectorRegistry()
+        self.metrics.register(ReaderCollector(reader))
+        self._reader = reader
+        self._server = server
+        self._drain_seconds = drain_seconds
+        self._draining = False
+        self._monitoring = MonitoringServer(http, self.metrics, self._unready_reason)
+
+    def run(self) -> None:
+        """Serves until it is told to end."""
+        sys.setswitchinterval(SWITCH_SECONDS)
+        asyncio.run(self._serve())
+
+    async def _serve(self) -> None:
+        ending = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, ending.set)
+        loop.add_signal_handler(signal.SIGHUP, self._reader.request_check)
+        self._reader.start()
+        self._monitoring.start()
+        await self._server.start()
+        _log.info("serving.started", http=str(self._monitoring.endpoint))
+        await ending.wait()
+        await self._drain()
+
+    async def _drain(self) -> None:
+        """Serves on until those who choose among servers have seen that this one leaves."""
+        self._draining = True
+        _log.info("serving.draining", seconds=self._drain_seconds)
+        await asyncio.sleep(self._drain_seconds)
+        await self._server.stop()
+        self._monitoring.close()
+        self._reader.stop()
+        _log.info("serving.ended")
+
+    def _unready_reason(self) -> str:
+        if self._draining:
+            return "ending"
+        return "" if self._reader.view is not None else "the register is not loaded yet"
+
+
+class ReaderCollector(Collector):
+    """Shows how a reader and its view are doing."""
+
+    def __init__(self, reader: Reader[V]) -> None:
+        self._reader = reader
+
+    def collect(self) -> Iterable[Metric]:
+        """The metrics as they are now."""
+        reader = self._reader
+        yield _gauge("etcd_up", "Whether etcd answered the last time.", not reader.contact.is_away)
+        yield _gauge(
+            "etcd_silence_seconds", "Since etcd last answered.", reader.contact.silence_seconds
+        )
+        yield _gauge(
+            "revision_lag", "Revisions of etcd not applied yet, as last seen.", reader.revision_lag
+        )
+        counts = reader.counts
+        yield _count("replica_loads", "Views loaded and checked.", counts.loads)
+        yield _count("replica_refused", "Loads and changes refused as unsigned.", counts.refused)
+        yield _count("view_diverged", "Views that were not what they should be.", counts.diverged)
+        yield _count(
+            "strange_revisions", "Changes by strangers, ignored.", reader.strange_revisions
+        )
+        view = reader.view
+        yield _gauge("view_loaded", "Whether there is a view to serve from.", view is not None)
+        if view is not None:
+            standing = view.standing
+            yield _gauge("table_size", "Records in the view.", len(view))
+            yield _gauge("log_size", "Size of the log.", standing.position.checkpoint.size)
+            yield _gauge("zone_serial", "Zone serial.", standing.position.state.zone_serial)
+            yield _gauge(
+                "vouched_timestamp_seconds",
+                "When the registry's keys last vouched for the view.",
+                standing.vouched_s,
+            )
+
+
+def _gauge(name: str, text: str, value: float) -> Metric:
+    return GaugeMetricFamily(f"smtpnic_{name}", text, value=value)
+
+
+def _count(name: str, text: str, value: int) -> Metric:
+    return CounterMetricFamily(f"smtpnic_{name}", text, value=value)

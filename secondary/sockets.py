@@ -1,0 +1,36 @@
+"""Sockets to listen at, bound before anything else happens."""
+
+from __future__ import annotations
+
+import socket
+
+from node.endpoint import Endpoint
+from node.errors import ConfigurationError
+
+
+def bound_socket(endpoint: Endpoint, kind: socket.SocketKind) -> socket.socket:
+    """A socket of that kind bound there, for IPv4 or IPv6 alone.
+
+    ConfigurationError names the endpoint and what is in the way.
+    """
+    try:
+        family, _, _, _, address = socket.getaddrinfo(
+            endpoint.host, endpoint.port, type=kind, flags=socket.AI_PASSIVE
+        )[0]
+        bound = socket.socket(family, kind)
+    except OSError as error:
+        raise ConfigurationError(f"cannot listen at {endpoint}: {error.strerror}") from error
+    try:
+        if family == socket.AF_INET6:
+            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        if kind == socket.SOCK_STREAM:
+            # Connections of the process before us that linger do not keep the port.
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(address)
+    except OSError as error:
+        bound.close()
+        name = "TCP" if kind == socket.SOCK_STREAM else "UDP"
+        raise ConfigurationError(
+            f"cannot listen at {endpoint} ({name}): {error.strerror}"
+        ) from error
+    return bound
