@@ -35,8 +35,8 @@ V = TypeVar("V", bound=View)
 
 # How often etcd is asked whether it is there, and whether the watch has missed anything.
 POLL_SECONDS: Final = 5.0
-# How soon a replica that is still empty is looked at again.
-EMPTY_SECONDS: Final = 0.25
+# How soon a replica that cannot be used yet is looked at again.
+UNUSABLE_SECONDS: Final = 0.25
 # A load that failed its checks costs as much as one that did not: not more often than this.
 REFUSED_FIRST_SECONDS: Final = 1.0
 REFUSED_MAX_SECONDS: Final = 300.0
@@ -69,6 +69,8 @@ class ReaderCounts:
     refused: int = 0
     # Views found to differ from what etcd held, at one and the same size of the log.
     diverged: int = 0
+    # Views that were older than the one that served, when they were loaded.
+    behind: int = 0
     # Revisions of finished tracks that changed records without the cursor.
     strange: int = 0
 
@@ -159,8 +161,9 @@ class Reader(Generic[V]):
         try:
             track = self._load(cause)
             if track is None:
-                return EMPTY_SECONDS
-            self._take_over(track)
+                return UNUSABLE_SECONDS
+            if not self._take_over(track):
+                return UNUSABLE_SECONDS
         except LoadCancelledError:
             return None
         except EtcdError as error:
@@ -204,16 +207,16 @@ class Reader(Generic[V]):
             self.counts.diverged += 1
             _log.error("view.diverged", size=size, advice="the view just loaded takes its place")
 
-    def _take_over(self, track: Track[V]) -> None:
-        """Lets `track` catch up with what serves, and puts it in its place."""
+    def _take_over(self, track: Track[V]) -> bool:
+        """Lets `track` catch up with what serves, and puts it in its place.
+
+        False if it has to be loaded anew instead. ForkError: it is of another log.
+        """
         served = self._serving
         track.start()
-        while served is not None and _size(track) < _size(served):
-            if track.ending is not None:
-                raise track.ending
-            if self._stopping.wait(CATCH_UP_SECONDS):
-                track.stop()
-                raise LoadCancelledError
+        if served is not None and not self._catch_up(track, served):
+            track.stop()
+            return False
         if served is not None and _contradict(track, served):
             track.stop()
             raise ForkError(served.tail.note, track.tail.note)
@@ -221,6 +224,19 @@ class Reader(Generic[V]):
         if served is not None:
             served.stop()
             self.counts.strange += served.tail.strange_revisions
+        return True
+
+    def _catch_up(self, track: Track[V], served: Track[V]) -> bool:
+        """Waits until `track` is as far as what serves; False if that makes no sense any more."""
+        if _size(track) < _size(served):
+            self.counts.behind += 1
+            _log.warning("replica.behind", size=_size(track), served=_size(served))
+        while _size(track) < _size(served):
+            if track.ending is not None or track.tail.is_superseded:
+                return False
+            if self._stopping.wait(CATCH_UP_SECONDS):
+                raise LoadCancelledError
+        return True
 
     def _refuse(self, error: Exception, cause: Cause) -> None:
         """What etcd holds is not what the registry signed; or, worse, this program is at fault."""

@@ -126,6 +126,7 @@ class ReaderCollector(Collector):
         counts = reader.counts
         yield _count("replica_loads", "Views loaded and checked.", counts.loads)
         yield _count("replica_refused", "Loads and changes refused as unsigned.", counts.refused)
+        yield _count("replica_behind", "Views loaded that were older.", counts.behind)
         yield _count("view_diverged", "Views that were not what they should be.", counts.diverged)
         yield _count(
             "strange_revisions", "Changes by strangers, ignored.", reader.strange_revisions
