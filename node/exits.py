@@ -21,6 +21,8 @@ class ExitCode(IntEnum):
     UNVERIFIED = 5
     # EX_SOFTWARE of sysexits.h.
     INTERNAL = 70
+    # 128 and the number of SIGINT, as shells have it.
+    INTERRUPTED = 130
 
 
 def exit_code(error: BaseException) -> ExitCode:

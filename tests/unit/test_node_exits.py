@@ -36,4 +36,5 @@ def test_codes_do_not_move() -> None:
         "UNREACHABLE": 4,
         "UNVERIFIED": 5,
         "INTERNAL": 70,
+        "INTERRUPTED": 130,
     } == {code.name: code.value for code in ExitCode}
