@@ -1,0 +1,60 @@
+"""What every command works with: its settings, its output, and the servers it may ask."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from node.endpoint import Endpoint
+from node.errors import ConfigurationError
+from smtpnic.holder_key import HolderKey, find_key_file
+from smtpnic.output import Output
+from smtpnic.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from smtpnic.client import Connection, Mirror, Primary
+
+# A restarting primary is back within seconds; the timeout ends it sooner.
+MAX_ATTEMPTS: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One run of the program. Settings are read when a command asks for them."""
+
+    output: Output
+    options: Mapping[str, object]
+    config_file: Path | None
+
+    def settings(self, **options: object) -> Settings:
+        """The settings under the global options and these of the command."""
+        return load_settings({**self.options, **options}, self.config_file)
+
+    def primary(self, settings: Settings, attempts: int = MAX_ATTEMPTS) -> Primary:
+        """The primary, to be used in a `with`; an attempt that finds it away may be repeated."""
+        # gRPC takes a fifth of a second to load; --help and lookup do without.
+        from smtpnic.client import Primary  # noqa: PLC0415
+
+        return Primary(_connection(settings, settings.require_primary(), attempts))
+
+    def mirror(self, settings: Settings, endpoint: Endpoint) -> Mirror:
+        """A mirror, to be used in a `with`."""
+        from smtpnic.client import Mirror  # noqa: PLC0415
+
+        return Mirror(_connection(settings, endpoint, attempts=1))
+
+    def holder_key(self, settings: Settings) -> HolderKey:
+        """The key of the holder that --holder, or its absence, means."""
+        return HolderKey.load(find_key_file(settings.holder))
+
+
+def _connection(settings: Settings, endpoint: Endpoint, attempts: int) -> Connection:
+    from node.tls import read_certificates  # noqa: PLC0415
+    from smtpnic.client import Connection  # noqa: PLC0415
+
+    if endpoint.port == 0:
+        raise ConfigurationError(f"{endpoint}: no server listens on port 0")
+    authority = None if settings.ca is None else read_certificates(settings.ca)
+    return Connection(endpoint, authority, settings.server_name, settings.timeout, attempts)
