@@ -12,6 +12,7 @@ from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from node.endpoint import Endpoint
+from node.logging import LogFormat, LogLevel
 from node.settings import Section, Settings, SettingsEndpoint, SettingsPath
 
 # sun_path of unix(7), less its closing zero byte.
@@ -58,7 +59,7 @@ class AuthoritySettings(Section):
 class AdministrationSettings(Section):
     """[administration]: a UNIX socket that only its owner can open."""
 
-    socket: SettingsPath = Path("run/administration.sock")
+    socket: SettingsPath = Path("run/admin.sock")
 
     @field_validator("socket")
     @classmethod
@@ -79,7 +80,10 @@ class HttpSettings(Section):
 class IntakeSettings(Section):
     """[intake]: what may wait to be committed."""
 
-    waiting_changes: Positive = 6000
+    # Changes; more are refused until there is room.
+    waiting_changes: Positive = 8000
+    # Requests of bulk streams, 600 changes each at most; more wait in their streams.
+    bulk_requests: Positive = 8
 
 
 class PrimarySettings(Settings):
@@ -97,6 +101,11 @@ class PrimarySettings(Settings):
     data_dir: SettingsPath = Path("data")
     # An SQLAlchemy URL; empty: an SQLite file in `data_dir`.
     store: SecretStr = SecretStr("")
+
+    # Registers addresses that no public mail server can have; for laboratories only.
+    lab: bool = False
+    log_format: LogFormat = "console"
+    log_level: LogLevel = "info"
 
     freshness_seconds: Annotated[float, Field(gt=0, le=3600)] = 5.0
     # A subscriber that lacks more entries than this is given a snapshot.

@@ -24,7 +24,7 @@ def test_paths_count_from_the_file(tmp_path: Path) -> None:
     settings = _load(tmp_path, LEAST + '[tls]\nca = "pki/ca.pem"\n')
     assert tmp_path / "pki/ca.pem" == settings.tls.ca
     assert tmp_path / "server.key" == settings.tls.key
-    assert tmp_path / "run/administration.sock" == settings.administration.socket
+    assert tmp_path / "run/admin.sock" == settings.administration.socket
     assert f"sqlite:///{tmp_path}/data/registry.sqlite3" == settings.store_url
 
 

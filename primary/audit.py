@@ -1,0 +1,144 @@
+"""Reads the whole log as a stranger would, and holds everything else against it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from primary.checkpoint_file import CheckpointFile
+from primary.keys import Keys
+from primary.opening import DoubtfulStateError, check_log
+from primary.settings import PrimarySettings
+from primary.store.reader import Reader
+from primary.store.store import Store
+from primary.store.values import StoredHead
+from registry.errors import RootMismatchError, StateMismatchError
+from registry.limits import HASH_BYTES
+from registry.merkle import CompactRange
+from registry.note import Signer
+from registry.replay import Replay
+from registry.state_tree import StateTree
+from registry.tiles import TILE_WIDTH, TileId, tile_root
+
+BATCHES_A_READ: Final = 64
+# A running primary may commit between two looks; it is not always in the middle of it.
+ATTEMPTS: Final = 20
+ATTEMPT_SECONDS: Final = 0.1
+
+# Told how many entries of how many are read.
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What was found to hold: the log's size and its records, and how much the tiles cover.
+
+    Tiles that are behind are no fault: the next start writes the rest.
+    """
+
+    size: int
+    live_keys: int
+    zone_serial: int
+    tiles_size: int
+
+
+def audit(settings: PrimarySettings, keys: Keys, progress: Progress) -> Report:
+    """Checks the database, the last checkpoint and the tiles; a primary may run meanwhile.
+
+    DoubtfulStateError: a start would be refused. VerificationError: the log is not what was
+    signed. SchemaError, StoreUnavailableError: the database cannot be read.
+    """
+    store = Store(settings.store_url)
+    try:
+        _check_log(store, keys.log, CheckpointFile(settings.checkpoint_file))
+        head = store.reader.head()
+        tiles = _Tiles(settings.tiles_dir)
+        live_keys, serial = _replay(store.reader, keys.log, head, tiles, progress)
+        return Report(head.size, live_keys, serial, tiles.finish())
+    finally:
+        store.close()
+
+
+def _check_log(store: Store, signer: Signer, checkpoint_file: CheckpointFile) -> None:
+    for attempt in range(ATTEMPTS):
+        try:
+            return check_log(store, signer, checkpoint_file)
+        except DoubtfulStateError:
+            if attempt + 1 == ATTEMPTS:
+                raise
+            time.sleep(ATTEMPT_SECONDS)
+    raise AssertionError("unreachable")
+
+
+def _replay(
+    reader: Reader, signer: Signer, head: StoredHead, tiles: _Tiles, progress: Progress
+) -> tuple[int, int]:
+    """Follows the log up to `head`; its live keys and serial."""
+    tree = StateTree()
+    replay = Replay(signer.verifier(), CompactRange.empty(), tree, 0)
+    while replay.size < head.size:
+        stored = reader.batches_from(replay.size, BATCHES_A_READ)
+        if not stored:
+            raise RootMismatchError(f"the log ends at {replay.size}, not at {head.size}")
+        for batch in stored:
+            if batch.size > head.size:
+                break
+            verified = replay.verify(batch.sign(signer))
+            tiles.compare(verified.leaf_hashes)
+            replay.advance(verified)
+        progress(replay.size, head.size)
+    if replay.root != head.root:
+        raise RootMismatchError(f"the entries do not lead to the root at {head.size}")
+    if head.state is None or tree.root != head.state.state_root:
+        raise StateMismatchError("the entries do not lead to the state that the database states")
+    return tree.live, replay.zone_serial
+
+
+class _Tiles:
+    """Compares tile files with the leaves that they should be of; never writes."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        # Hashes of each level that are not a full tile yet, and how many tiles came before.
+        self._levels: list[list[bytes]] = [[]]
+        self._full: list[int] = [0]
+        self._covered = 0
+
+    def compare(self, leaf_hashes: tuple[bytes, ...]) -> None:
+        """Takes the next leaves. RootMismatchError: a tile holds something else."""
+        for leaf in leaf_hashes:
+            self._levels[0].append(leaf)
+            if len(self._levels[0]) == TILE_WIDTH:
+                self._finish_tile(0)
+
+    def finish(self) -> int:
+        """Compares the tiles that are not full; how many leaves the files cover."""
+        for level in range(len(self._levels)):
+            if self._levels[level]:
+                self._read(level)
+        return self._covered
+
+    def _finish_tile(self, level: int) -> None:
+        self._read(level)
+        above = tile_root(b"".join(self._levels[level]))
+        self._levels[level] = []
+        self._full[level] += 1
+        if level + 1 == len(self._levels):
+            self._levels.append([])
+            self._full.append(0)
+        self._levels[level + 1].append(above)
+        if len(self._levels[level + 1]) == TILE_WIDTH:
+            self._finish_tile(level + 1)
+
+    def _read(self, level: int) -> None:
+        tile = TileId(level, self._full[level])
+        expected = b"".join(self._levels[level])
+        path = self._directory / tile.path()
+        found = path.read_bytes()[: len(expected)] if path.exists() else b""
+        if not expected.startswith(found):
+            raise RootMismatchError(f"{path} is not of this log: remove the tiles and start again")
+        if level == 0 and self._covered == tile.index * TILE_WIDTH:
+            self._covered += len(found) // HASH_BYTES

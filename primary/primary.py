@@ -1,0 +1,189 @@
+"""A primary at work: all its parts on one event loop, begun in order and ended in order."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+from node.logging import get_logger
+from node.tile_files import TileFiles
+from node.tls import read_certificates
+from primary import pki
+from primary.feed import Feed, FeedLimits
+from primary.freshness import Freshness
+from primary.head import Head
+from primary.intake import Intake
+from primary.keys import Keys
+from primary.listening import open_listeners
+from primary.metrics import PrimaryMetrics
+from primary.public_log import PublicLog
+from primary.read_pool import ReadPool
+from primary.sequencer import Committed, Sequencer
+from primary.server import Listener
+from primary.services.administration import About, AdministrationService
+from primary.services.backlog import Backlog
+from primary.services.bulk import BulkSubmission
+from primary.services.events import batch_event
+from primary.services.queries import Queries
+from primary.services.registry_service import RegistryService
+from primary.services.replication import ReplicationService, Sources
+from primary.settings import PrimarySettings
+from primary.snapshot_maker import SnapshotMaker
+from primary.snapshots import SnapshotFiles
+from primary.store.store import Store
+from primary.tile_keeper import TileKeeper
+
+# From the end of the last commit until streams that do not end are cut.
+STREAMS_SECONDS: Final = 2.0
+
+_log = get_logger("primary")
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What was opened, and found to fit together, before the event loop runs."""
+
+    settings: PrimarySettings
+    # The snapshot process reads it again.
+    settings_file: Path
+    keys: Keys
+    store: Store
+    sequencer: Sequencer
+    tile_files: TileFiles
+    metrics: PrimaryMetrics
+
+
+class Primary:
+    """The parts of one primary, on the running event loop."""
+
+    def __init__(self, opened: Opened) -> None:
+        settings, reader, head = opened.settings, opened.store.reader, opened.sequencer.head
+        self._opened = opened
+        self._metrics = opened.metrics
+        self._pool = ReadPool()
+        self._log = PublicLog(head, Feed(head.size, _feed_limits(settings)))
+        self._intake = Intake(opened.sequencer, settings.intake.waiting_changes, self._announce)
+        self._tiles = TileKeeper(opened.tile_files, reader.leaf_hashes, self._pool)
+        self._snapshots = SnapshotMaker(
+            SnapshotFiles(settings.snapshots_dir),
+            [sys.executable, "-m", "primary.snapshot_process", str(opened.settings_file)],
+            settings.snapshot_every,
+            self._metrics.snapshot_seconds.set,
+        )
+        self._freshness = Freshness(self._log, opened.keys.freshness, settings.freshness_seconds)
+        self._bulk = BulkSubmission(self._intake, self._metrics, settings.intake.bulk_requests)
+        self._listeners = self._make_listeners()
+        self._watch()
+
+    async def run(self, stop: asyncio.Event, set_phase: Callable[[str], None]) -> None:
+        """Serves until `stop`, then drains; raises what is fatal to any part.
+
+        `set_phase` is told why it cannot serve, and "" while it can.
+        """
+        set_phase("the tiles are being brought up to the log")
+        head = self._log.head
+        await self._pool.run(self._tiles.catch_up, head.size, head.root)
+        for listener in self._listeners:
+            await listener.start()
+        set_phase("")
+        _log.info("primary.ready", origin=self._opened.settings.origin, size=head.size)
+        parts = [
+            asyncio.create_task(part)
+            for part in (
+                stop.wait(),
+                self._intake.wait_stopped(),
+                self._tiles.run(),
+                self._freshness.run(),
+            )
+        ]
+        try:
+            await _first_of(parts)
+            set_phase("the primary is stopping")
+            await self._drain()
+        finally:
+            await self._end(parts)
+
+    def _announce(self, committed: Committed) -> None:
+        """Called in the loop for every commit, before those who asked for it are answered."""
+        self._metrics.commit_seconds.observe(committed.seconds)
+        if committed.batch is None:
+            return
+        head = committed.head
+        self._metrics.batches.inc()
+        self._show(head)
+        self._log.grow(head, batch_event(committed.batch))
+        self._tiles.offer(committed.batch.start, committed.leaf_hashes)
+        self._snapshots.log_grew(head.size)
+
+    async def _drain(self) -> None:
+        """Answers what was taken, tells streams to go elsewhere, and cuts what is left."""
+        _log.info("primary.draining", waiting=self._intake.waiting)
+        for listener in self._listeners:
+            await listener.announce_stop()
+        self._bulk.stop()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._opened.settings.drain_seconds):
+                await self._intake.close()
+        self._log.feed.close()
+        await asyncio.gather(*(one.stop(STREAMS_SECONDS) for one in self._listeners))
+
+    async def _end(self, parts: list[asyncio.Task[Any]]) -> None:
+        await asyncio.gather(*(listener.stop(0) for listener in self._listeners))
+        for part in parts:
+            part.cancel()
+        await asyncio.gather(*parts, return_exceptions=True)
+        await self._snapshots.close()
+        await self._tiles.close()
+        self._pool.close()
+
+    def _make_listeners(self) -> list[Listener]:
+        settings, reader = self._opened.settings, self._opened.store.reader
+        queries = Queries(reader, self._log, self._pool)
+        backlog = Backlog(reader, self._opened.keys.log, self._pool)
+        sources = Sources(
+            self._log,
+            backlog,
+            reader,
+            self._tiles,
+            self._snapshots,
+            self._pool,
+            settings.stream_limit,
+        )
+        about = About(version("smtp-registry"), settings.origin, self._opened.store.kind)
+        return open_listeners(
+            settings,
+            RegistryService(self._intake, queries, self._bulk, self._metrics).service(),
+            ReplicationService(sources).service(),
+            AdministrationService(about, self._log, self._snapshots).service(),
+        )
+
+    def _watch(self) -> None:
+        settings, head = self._opened.settings, self._log.head
+        self._show(head)
+        certificate = read_certificates(settings.tls.certificate)
+        self._metrics.certificate_expires.set(pki.expires(certificate).timestamp())
+        self._metrics.watch_queue(lambda: self._intake.waiting)
+        self._metrics.watch_tiles(lambda: self._tiles.files.size)
+        self._metrics.watch_feed(self._log.feed)
+
+    def _show(self, head: Head) -> None:
+        self._metrics.log_size.set(head.size)
+        self._metrics.live_keys.set(head.state.live_keys)
+
+
+def _feed_limits(settings: PrimarySettings) -> FeedLimits:
+    nodes = settings.nodes
+    return FeedLimits(nodes.subscribers, nodes.buffered_events, nodes.buffered_bytes)
+
+
+async def _first_of(parts: Sequence[asyncio.Task[Any]]) -> None:
+    """Returns when one part has ended well; raises what ended it otherwise."""
+    done, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
+    for part in done:
+        part.result()

@@ -1,0 +1,109 @@
+"""Runs a primary as a process, from its settings file to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import uvloop
+
+from node.errors import ConfigurationError
+from node.http import MonitoringServer
+from node.tile_files import TileFiles
+from primary.checkpoint_file import CheckpointFile
+from primary.keys import Keys
+from primary.metrics import PrimaryMetrics
+from primary.opening import open_sequencer
+from primary.primary import Opened, Primary
+from primary.rules import Policy
+from primary.settings import PrimarySettings
+from primary.store.store import Store
+
+
+class _Phase:
+    """Why the primary cannot serve now; empty while it can."""
+
+    def __init__(self) -> None:
+        self.reason = "the log is being opened"
+
+    def set(self, reason: str) -> None:
+        self.reason = reason
+
+    def get(self) -> str:
+        return self.reason
+
+
+def run(settings: PrimarySettings, settings_file: Path) -> None:
+    """Serves until SIGTERM or SIGINT, then drains; raises what stopped it otherwise.
+
+    ConfigurationError, SchemaError, DoubtfulStateError, StoreUnavailableError: it did not start.
+    FencedError, SequencerStoppedError: another primary took over, or the disk refused.
+    """
+    keys = load_keys(settings)
+    metrics, phase = PrimaryMetrics(), _Phase()
+    monitoring = MonitoringServer(settings.http.listen, metrics.registry, phase.get)
+    monitoring.start()
+    try:
+        with (
+            _opened(settings, settings_file, keys, metrics) as opened,
+            asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+        ):
+            runner.run(_serve(opened, phase.set))
+    finally:
+        monitoring.close()
+
+
+def load_keys(settings: PrimarySettings) -> Keys:
+    """The signing keys; ConfigurationError unless they are those that nodes pin."""
+    keys = Keys.load(settings.log_key_file, settings.freshness_key_file, settings.origin)
+    for name, pinned, vkey, path in (
+        ("log_key", settings.log_key, keys.log.verifier().vkey(), settings.log_key_file),
+        (
+            "freshness_key",
+            settings.freshness_key,
+            keys.freshness.verifier().vkey(),
+            settings.freshness_key_file,
+        ),
+    ):
+        if pinned != vkey:
+            raise ConfigurationError(f"{name} is {pinned}, but {path} holds the key of {vkey}")
+    return keys
+
+
+def clock_ms() -> int:
+    """Milliseconds since 1970-01-01T00:00:00Z."""
+    return time.time_ns() // 1_000_000
+
+
+@contextmanager
+def _opened(
+    settings: PrimarySettings, settings_file: Path, keys: Keys, metrics: PrimaryMetrics
+) -> Iterator[Opened]:
+    store = Store(settings.store_url)
+    try:
+        sequencer = open_sequencer(
+            store,
+            keys.log,
+            CheckpointFile(settings.checkpoint_file),
+            Policy(lab=settings.lab),
+            clock_ms,
+        )
+        try:
+            tiles = TileFiles(settings.tiles_dir)
+            yield Opened(settings, settings_file, keys, store, sequencer, tiles, metrics)
+        finally:
+            sequencer.close()
+    finally:
+        store.close()
+
+
+async def _serve(opened: Opened, set_phase: Callable[[str], None]) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await Primary(opened).run(stop, set_phase)

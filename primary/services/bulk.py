@@ -1,0 +1,125 @@
+"""Many changes over one stream: requests are taken in order, and answered in order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any, Final
+
+import grpc
+
+from primary.changes import Change
+from primary.intake import BusyError, Intake, IntakeClosedError
+from primary.metrics import PrimaryMetrics
+from primary.services.answers import Context, abort_busy
+from primary.services.conversion import change, problem_message
+from registry.errors import Problem, RegistryError
+from registry.wire.v1 import registration_pb2 as pb
+
+# Ten full batches a request.
+MAX_CHANGES: Final = 600
+# The next requests wait here while the first is committed; more would only fill memory.
+MAX_IN_FLIGHT: Final = 4
+BUSY_MS: Final = 1000
+
+_Answer = asyncio.Task[pb.SubmitResponse]
+
+
+class _Stream:
+    """One client's stream: its answers in the order of its requests; None ends them."""
+
+    def __init__(self) -> None:
+        self.answers: asyncio.Queue[_Answer | None] = asyncio.Queue()
+        self.room = asyncio.Semaphore(MAX_IN_FLIGHT)
+        self.reading: asyncio.Task[None] | None = None
+
+    async def abandon(self) -> None:
+        """Waits for nothing more of it; what was queued for commit is committed all the same."""
+        tasks: list[asyncio.Task[Any]] = [self.reading] if self.reading else []
+        while not self.answers.empty():
+            answer = self.answers.get_nowait()
+            if answer is not None:
+                tasks.append(answer)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class BulkSubmission:
+    """Serves Submit. All streams together hold `requests` requests at once, and then wait."""
+
+    def __init__(self, intake: Intake, metrics: PrimaryMetrics, requests: int) -> None:
+        self._intake = intake
+        self._metrics = metrics
+        self._slots = asyncio.Semaphore(requests)
+        self._streams: set[_Stream] = set()
+        self._stopping = False
+
+    def stop(self) -> None:
+        """Reads no more requests; those that were taken are still answered."""
+        self._stopping = True
+        for stream in self._streams:
+            if stream.reading is not None:
+                stream.reading.cancel()
+
+    async def submit(
+        self, requests: AsyncIterator[pb.SubmitRequest], context: Context
+    ) -> AsyncIterator[pb.SubmitResponse]:
+        """The handler."""
+        stream = _Stream()
+        self._streams.add(stream)
+        stream.reading = asyncio.create_task(self._read(stream, requests))
+        try:
+            while (answer := await stream.answers.get()) is not None:
+                yield await answer
+                stream.room.release()
+            await self._finish_reading(stream)
+        except Problem as problem:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(problem))
+        except BusyError as error:
+            await abort_busy(context, str(error), BUSY_MS)
+        except RegistryError as error:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
+        finally:
+            self._streams.discard(stream)
+            await stream.abandon()
+
+    async def _read(self, stream: _Stream, requests: AsyncIterator[pb.SubmitRequest]) -> None:
+        try:
+            await stream.room.acquire()
+            async for request in requests:
+                if not 1 <= len(request.changes) <= MAX_CHANGES:
+                    raise Problem(
+                        "changes", f"send 1 to {MAX_CHANGES} changes in a request", "changes"
+                    )
+                await self._slots.acquire()
+                # A task's first step queues the changes, and tasks start in their order.
+                answer = asyncio.create_task(self._answer(request))
+                answer.add_done_callback(lambda _: self._slots.release())
+                stream.answers.put_nowait(answer)
+                await stream.room.acquire()
+        finally:
+            stream.answers.put_nowait(None)
+
+    async def _finish_reading(self, stream: _Stream) -> None:
+        """Raises what ended the reading, if it was not the client's own end."""
+        if self._stopping:
+            raise IntakeClosedError("the primary is stopping; submit again what got no answer")
+        if stream.reading is not None:
+            await stream.reading
+
+    async def _answer(self, request: pb.SubmitRequest) -> pb.SubmitResponse:
+        converted = [change(message) for message in request.changes]
+        submitted = await self._intake.submit(
+            [each for each in converted if isinstance(each, Change)]
+        )
+        outcomes = iter(submitted.outcomes)
+        response = pb.SubmitResponse(checkpoint=submitted.checkpoint)
+        for each in converted:
+            outcome = each if isinstance(each, Problem) else next(outcomes)
+            if isinstance(outcome, Problem):
+                self._metrics.refused.labels(outcome.code).inc()
+                response.outcomes.add(problem=problem_message(outcome))
+            else:
+                response.outcomes.add(index=outcome)
+        return response
