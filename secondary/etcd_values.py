@@ -64,6 +64,12 @@ class Reading(NamedTuple):
     value: bytes | None
     mod_revision: int
 
+    def meets(self, comparison: Comparison) -> bool:
+        """Whether a comparison of this key would hold."""
+        if isinstance(comparison, Holds):
+            return self.value == comparison.value
+        return self.mod_revision == comparison.mod_revision
+
 
 class Event(NamedTuple):
     """A change of one key: its new value, or None if it was deleted."""

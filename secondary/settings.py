@@ -138,6 +138,12 @@ class FollowerSettings(Section):
     # A generation that is no longer served is deleted after so long.
     old_generation_seconds: Annotated[float, Field(ge=0)] = 60.0
 
+    @model_validator(mode="after")
+    def _retry_grows(self) -> Self:
+        if self.retry_seconds > self.max_retry_seconds:
+            raise ValueError("retry_seconds is the first delay, max_retry_seconds the longest")
+        return self
+
 
 class SecondarySettings(Settings):
     """Everything that a secondary is told."""

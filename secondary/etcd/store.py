@@ -99,6 +99,12 @@ class EtcdStore:
         found = response.kvs[0]
         return Reading(response.header.revision, found.value, found.mod_revision)
 
+    def first_key(self, start: bytes, end: bytes) -> bytes | None:
+        """The first key in [start, end); None if there is none."""
+        request = etcdrpc.RangeRequest(key=start, range_end=end, limit=1, keys_only=True)
+        response: etcdrpc.RangeResponse = self._call("kvstub", "Range", request)
+        return response.kvs[0].key if response.kvs else None
+
     def range_pages(
         self, prefix: bytes, revision: int = 0, page: int = PAGE_KEYS
     ) -> Iterator[list[KeyValue]]:

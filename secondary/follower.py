@@ -1,0 +1,362 @@
+"""Follows the log: verifies what the upstream sends, and brings the replica in etcd behind it.
+
+One thread runs it; any may stop it. It ends for no other reason: what goes wrong becomes a
+phase and a piece of advice on the status board, and is tried again, except a fork.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+from random import Random
+from typing import Final
+
+from node.errors import StorageError
+from node.failpoints import failpoint
+from node.logging import get_logger
+from node.retry import Backoff
+from registry.batch import Batch
+from registry.checkpoint import open_checkpoint
+from registry.errors import ForkError, UnknownCriticalKindError, VerificationError
+from registry.replay import VerifiedBatch
+from secondary.bootstrap import Bootstrap
+from secondary.cursor import open_freshness
+from secondary.etcd import EtcdStore
+from secondary.etcd_contact import EtcdContact
+from secondary.etcd_values import EtcdError, EtcdFull, EtcdUnavailable, FenceLost
+from secondary.follower_status import Phase, StatusBoard
+from secondary.fork import UpstreamTiles, check_extends, judge, keep_evidence
+from secondary.generations import CLAIM_SECONDS, Generations
+from secondary.log_tiles import LogTiles
+from secondary.opening import Opened, Opening
+from secondary.replica import Replica, ReplicaDamagedError
+from secondary.settings import SecondarySettings
+from secondary.snapshot_download import SnapshotDownload
+from secondary.upstream import (
+    Event,
+    ForkClaim,
+    FreshnessNote,
+    NeedSnapshot,
+    Subscription,
+    Upstream,
+    UpstreamError,
+    UpstreamRefused,
+    UpstreamUnavailable,
+)
+
+KEEP_SECONDS: Final = CLAIM_SECONDS / 6
+
+_log = get_logger("follower")
+
+
+class Follower:
+    """The one writer of a replica. What it holds may be asked for by any thread."""
+
+    def __init__(
+        self,
+        settings: SecondarySettings,
+        store: EtcdStore,
+        upstream: Upstream,
+        tiles: LogTiles,
+        board: StatusBoard,
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._upstream = upstream
+        self._tiles = tiles
+        self._board = board
+        self._verifier = settings.verifier
+        self._freshness_verifier = settings.freshness_verifier
+        self._generations = Generations(store, settings.layout)
+        self._opening = Opening(store, self._generations, self._verifier)
+        self._download = SnapshotDownload(settings.snapshots_dir)
+        self._contact = EtcdContact()
+        timing = settings.follower
+        # Apart, so that an etcd that comes and goes does not slow the upstream's return.
+        random = Random()  # noqa: S311 - spreads retries
+        self._retry = Backoff(random, timing.retry_seconds, timing.max_retry_seconds)
+        self._etcd_retry = Backoff(random, timing.retry_seconds, timing.max_retry_seconds)
+        self._stopping = threading.Event()
+        self._reopen = threading.Event()
+        self._opened: Opened | None = None
+        self._subscription: Subscription | None = None
+        self._kept = 0.0
+
+    @property
+    def replica(self) -> Replica | None:
+        """What is held; None while it is being loaded."""
+        opened = self._opened
+        return opened.replica if opened else None
+
+    def run(self) -> None:
+        """Follow until `stop`."""
+        while not self._stopping.is_set():
+            self._wait(self._attempt())
+
+    def stop(self) -> None:
+        """End after the batch at hand."""
+        self._stopping.set()
+        self._break_off()
+
+    def doubt(self) -> None:
+        """Read the replica again: somebody found that it is damaged."""
+        self._reopen.set()
+        self._break_off()
+
+    def _break_off(self) -> None:
+        subscription = self._subscription
+        if subscription is not None:
+            subscription.cancel()
+
+    def _attempt(self) -> float:
+        """Open what is not open, and follow until something happens; seconds to wait then."""
+        try:
+            self._follow(self._open())
+        except ForkError as error:
+            return self._forked(error)
+        except (ReplicaDamagedError, StorageError, EtcdError) as error:
+            self._opened = None
+            return self._failed_here(error)
+        except UpstreamError as error:
+            return self._failed_upstream(error)
+        except VerificationError as error:
+            return self._distrusted(error)
+        return 0.0
+
+    def _failed_here(self, error: Exception) -> float:
+        """etcd or the disk; the replica has to be opened again."""
+        if isinstance(error, FenceLost):
+            _log.info("fence_lost", reason=str(error))
+        elif isinstance(error, EtcdError):
+            self._etcd_failed(error)
+        else:
+            self._board.enter(Phase.STOPPED, str(error))
+        return self._etcd_retry.next_delay()
+
+    def _failed_upstream(self, error: UpstreamError) -> float:
+        at = f"upstream {self._settings.upstream}"
+        if isinstance(error, UpstreamRefused):
+            self._board.enter(Phase.DISCONNECTED, f"{at} refuses this node: {error}")
+            return self._settings.follower.max_retry_seconds
+        self._board.enter(Phase.DISCONNECTED, f"{at}: {error}; lookups go on, trying again")
+        return self._retry.next_delay()
+
+    def _distrusted(self, error: VerificationError) -> float:
+        """The upstream sent what the registry did not sign, or what cannot be understood."""
+        advice = f"upstream {self._settings.upstream} sent what cannot be taken: {error}"
+        if isinstance(error, UnknownCriticalKindError):
+            advice = str(error)
+        _log.error("refused", error=type(error).__name__, reason=str(error))
+        self._board.enter(Phase.STOPPED, f"{advice}; the last good state is served")
+        return self._settings.follower.distrust_seconds
+
+    def _forked(self, error: ForkError) -> float:
+        path = keep_evidence(error, self._settings.data_dir)
+        _log.error("log.forked", evidence=str(path))
+        self._board.enter(
+            Phase.FORKED,
+            f"the registry's key signed two logs that disagree: publish {path}; following has "
+            "ended, the last good state is served; start again when the registry has explained",
+        )
+        return threading.TIMEOUT_MAX
+
+    def _wait(self, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while not self._stopping.is_set():
+            rest = deadline - time.monotonic()
+            if rest <= 0:
+                return
+            self._stopping.wait(min(rest, KEEP_SECONDS))
+            self._keep_claim()
+
+    def _keep_claim(self) -> None:
+        """Say, from time to time, that the generation that is being made is still wanted."""
+        opened, now = self._opened, time.monotonic()
+        if opened is None or opened.pending is None or now - self._kept < KEEP_SECONDS:
+            return
+        try:
+            self._generations.keep(opened.pending.claim)
+            self._kept = now
+        except EtcdError as error:
+            # If the claim is lost, so is the fence: the next write will say so.
+            self._contact.failed(error)
+
+    def _etcd_failed(self, error: EtcdError) -> None:
+        self._contact.failed(error)
+        advice = f"etcd: {error}; what is loaded is served, trying again"
+        if isinstance(error, EtcdFull):
+            advice = (
+                "etcd is full: raise its quota (etcd.quota_bytes) or defragment it, then run "
+                "'etcdctl alarm disarm'; what is loaded is served, nothing new is stored"
+            )
+        self._board.enter(Phase.DISCONNECTED, advice)
+
+    def _etcd_answered(self) -> None:
+        self._etcd_retry.reset()
+        if self._contact.is_away:
+            self._contact.answered()
+            self._board.enter(Phase.FOLLOWING)
+
+    def _open(self) -> Opened:
+        if self._opened is not None and not self._reopen.is_set():
+            return self._opened
+        self._reopen.clear()
+        self._opened = None
+        self._board.enter(Phase.LOADING)
+        opened = self._opening.open()
+        self._hold(opened)
+        return opened
+
+    def _hold(self, opened: Opened) -> None:
+        """Follow with this replica from now on."""
+        replica = opened.replica
+        self._tiles.begin(replica.compact_range)
+        self._opened = opened
+        self._etcd_answered()
+        if replica.stored is not None:
+            position = replica.stored.position
+            self._show(replica, position.time_ms, position.state.zone_serial)
+
+    def _show(self, replica: Replica, time_ms: int, zone_serial: int) -> None:
+        self._board.set(
+            size=replica.size,
+            checkpoint=replica.checkpoint,
+            checkpoint_ms=time_ms,
+            zone_serial=zone_serial,
+            live_keys=replica.live_keys,
+            upstream_size=max(self._board.now.upstream_size, replica.size),
+        )
+
+    def _follow(self, opened: Opened) -> None:
+        """Take events until the stream breaks, or the replica is another."""
+        replica = opened.replica
+        self._see(self._upstream.newest_checkpoint())
+        with self._upstream.subscribe(replica.size, replica.root) as events:
+            self._subscription = events
+            # `stop` may have looked for a subscription before there was one.
+            if self._stopping.is_set():
+                return
+            self._board.enter(Phase.FOLLOWING)
+            for event in events:
+                self._take(opened, event)
+                self._retry.reset()
+                self._keep_claim()
+                if self._opened is not opened:
+                    return
+
+    def _see(self, note: bytes) -> None:
+        """Take notice of a checkpoint that the upstream shows."""
+        checkpoint = open_checkpoint(note, self._verifier)
+        size = max(self._board.now.upstream_size, checkpoint.size)
+        self._board.set(upstream_size=size)
+
+    def _take(self, opened: Opened, event: Event) -> None:
+        match event:
+            case Batch():
+                self._apply(opened, event)
+            case FreshnessNote():
+                self._freshen(opened.replica, event.note)
+                self._fetch_tiles(opened.replica)
+            case NeedSnapshot():
+                self._load(opened, event)
+            case ForkClaim():
+                ours, position = opened.replica.checkpoint, opened.replica.compact_range
+                tiles = self._tiles if self._tiles.is_complete else None
+                theirs = UpstreamTiles(self._upstream)
+                judge(event, ours, position, self._verifier, tiles=tiles, upstream=theirs)
+
+    def _apply(self, opened: Opened, batch: Batch) -> None:
+        replica = opened.replica
+        verified = replica.verify(batch)
+        opened.check(verified)
+        failpoint("apply.before_tiles")
+        self._tiles.append(verified.leaf_hashes, verified.start)
+        failpoint("apply.before_transaction")
+        if not self._store_batch(replica, verified):
+            return
+        failpoint("apply.after_transaction")
+        replica.advance(verified)
+        self._show(replica, verified.time_ms, verified.state.zone_serial)
+        if opened.pending is not None and opened.pending.is_due(replica.size):
+            served = self._generations.flip(opened.pending.claim, opened.pending.served)
+            replica.guard = served.guard
+            self._opened = Opened(replica)
+
+    def _store_batch(self, replica: Replica, verified: VerifiedBatch) -> bool:
+        """Store it, however long etcd is away; False if this follower is to end first."""
+        while not self._stopping.is_set():
+            try:
+                self._store_once(replica, verified)
+            except (EtcdUnavailable, EtcdFull) as error:
+                self._etcd_failed(error)
+                self._wait(self._etcd_retry.next_delay())
+            else:
+                self._etcd_answered()
+                return True
+        return False
+
+    def _store_once(self, replica: Replica, verified: VerifiedBatch) -> None:
+        try:
+            replica.apply(verified)
+        except FenceLost:
+            # Another follower of this replica was first: see how far it is, and go on from there.
+            replica.catch_up()
+            replica.apply(verified)
+
+    def _freshen(self, replica: Replica, note: bytes) -> None:
+        freshness = open_freshness(note, self._verifier, self._freshness_verifier)
+        checkpoint = freshness.checkpoint
+        self._see(note)
+        if checkpoint.size != replica.size:
+            return
+        if checkpoint.root != replica.root:
+            raise ForkError(replica.checkpoint, note)
+        self._board.set(freshness_ms=freshness.time_s * 1000)
+        try:
+            replica.freshen(note)
+        except FenceLost:
+            replica.catch_up()
+        except (EtcdUnavailable, EtcdFull) as error:
+            # The next one comes in seconds.
+            self._etcd_failed(error)
+        else:
+            self._etcd_answered()
+
+    def _fetch_tiles(self, replica: Replica) -> None:
+        self._tiles.fetch(self._upstream, lambda: replica.compact_range)
+
+    def _load(self, opened: Opened, needed: NeedSnapshot) -> None:
+        """Take the snapshot in place of a log that this replica lacks too much of."""
+        if not needed.name:
+            raise UpstreamUnavailable("a snapshot is still being made")
+        self._board.enter(Phase.LOADING, f"a snapshot of {needed.bytes} bytes is being read")
+        path = self._download.fetch(self._upstream, needed, lambda _: self._check_stopping())
+        replica = self._loaded(opened, path)
+        if opened.pending is not None:
+            self._generations.give_up(opened.pending.claim)
+        self._hold(Opened(replica))
+        self._download.clear()
+        _log.info("snapshot.served", size=replica.size, records=replica.live_keys)
+
+    def _loaded(self, opened: Opened, path: Path) -> Replica:
+        ours, position = opened.must_extend
+        theirs = UpstreamTiles(self._upstream)
+        bootstrap = Bootstrap(self._store, self._generations, self._verifier)
+        try:
+            return bootstrap.load(
+                path,
+                lambda header: check_extends(
+                    ours, position, header.signed_state.checkpoint, theirs, self._verifier
+                ),
+            )
+        except ReplicaDamagedError:
+            # etcd's doing: the file may be loaded again.
+            raise
+        except VerificationError:
+            self._download.clear()
+            raise
+
+    def _check_stopping(self) -> None:
+        if self._stopping.is_set():
+            raise UpstreamUnavailable("stopping")

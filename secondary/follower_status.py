@@ -1,0 +1,114 @@
+"""What a follower says of itself: to its mirror service, its metrics and its log."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Any, Final
+
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from node.logging import get_logger
+
+_log = get_logger("follower")
+
+
+class Phase(StrEnum):
+    """What a follower is doing."""
+
+    STARTING = "starting"
+    # A replica is read back from etcd, or made from a snapshot.
+    LOADING = "loading"
+    FOLLOWING = "following"
+    # The upstream or etcd is away; what is held is served on.
+    DISCONNECTED = "disconnected"
+    # Two signed checkpoints disagree: following has ended until a person has looked.
+    FORKED = "forked"
+    # The upstream gave something that the registry did not sign; it is asked again later.
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class FollowerStatus:
+    """One moment of a follower. Times in milliseconds since 1970; 0, or empty: none yet."""
+
+    phase: Phase = Phase.STARTING
+    # What a person should know or do; empty when all is well.
+    advice: str = ""
+    size: int = 0
+    checkpoint: bytes = b""
+    checkpoint_ms: int = 0
+    freshness_ms: int = 0
+    zone_serial: int = 0
+    live_keys: int = 0
+    # The largest size the upstream has shown, signed.
+    upstream_size: int = 0
+
+
+class StatusBoard:
+    """Holds the newest status; any thread may read, and change some of it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._status = FollowerStatus()
+
+    @property
+    def now(self) -> FollowerStatus:
+        """The newest status."""
+        return self._status
+
+    def set(self, **changes: Any) -> None:
+        """Change these parts of it."""
+        with self._lock:
+            self._status = replace(self._status, **changes)
+
+    def enter(self, phase: Phase, advice: str = "") -> None:
+        """Say what the follower does from now on; logged where that is news."""
+        before = self._status
+        self.set(phase=phase, advice=advice)
+        if (before.phase, before.advice) == (phase, advice):
+            return
+        if advice:
+            _log.warning("phase", phase=phase.value, advice=advice)
+        else:
+            _log.info("phase", phase=phase.value)
+
+
+_GAUGES: Final = (
+    ("size", "Entries of the log that the replica holds."),
+    ("upstream_size", "The largest size the upstream has shown, signed."),
+    ("live_keys", "Records in the replica."),
+    ("zone_serial", "The zones' serial."),
+)
+
+
+class FollowerMetrics(Collector):
+    """The status as metrics, made when they are asked for."""
+
+    def __init__(self, board: StatusBoard) -> None:
+        self._board = board
+
+    def collect(self) -> Iterator[Metric]:
+        """The metrics of this moment."""
+        status = self._board.now
+        for name, text in _GAUGES:
+            yield GaugeMetricFamily(f"smtpnic_follower_{name}", text, value=getattr(status, name))
+        yield GaugeMetricFamily(
+            "smtpnic_follower_checkpoint_time_seconds",
+            "Time of the last batch's state entry, since 1970.",
+            value=status.checkpoint_ms / 1000,
+        )
+        yield GaugeMetricFamily(
+            "smtpnic_follower_freshness_time_seconds",
+            "Time of the last freshness cosignature, since 1970.",
+            value=status.freshness_ms / 1000,
+        )
+        phases = GaugeMetricFamily(
+            "smtpnic_follower_phase", "1 for what the follower is doing.", labels=["phase"]
+        )
+        for phase in Phase:
+            phases.add_metric([phase.value], float(status.phase is phase))
+        yield phases

@@ -1,0 +1,110 @@
+"""Judges an upstream that says our log is no beginning of its own: fork, or falsehood.
+
+A fork needs two signatures: the registry's under what we hold, and its signature under
+something that cannot be of the same log. An upstream's word alone proves nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from hashlib import sha256
+from pathlib import Path
+
+from node.files import write_atomic
+from registry.checkpoint import Checkpoint, open_checkpoint
+from registry.errors import ForkError, ProofError, SequenceError
+from registry.merkle import CompactRange, verify_consistency
+from registry.note import Verifier
+from registry.tiles import TileId, TileReader, compact_range, consistency_path
+from secondary.upstream import ForkClaim, Upstream
+
+_NAME_DIGITS = 16
+
+
+class UpstreamTiles:
+    """Reads single tiles from the upstream; a `TileReader`."""
+
+    def __init__(self, upstream: Upstream) -> None:
+        self._upstream = upstream
+
+    def read(self, tile: TileId) -> bytes:
+        """The tile's hashes, as the upstream gives them."""
+        return b"".join(self._upstream.read_tiles([tile]))
+
+
+def judge(
+    claim: ForkClaim,
+    ours: bytes,
+    position: CompactRange,
+    verifier: Verifier,
+    *,
+    tiles: TileReader | None,
+    upstream: TileReader,
+) -> None:
+    """Raise what the claim amounts to. `ours` is our checkpoint, `position` what it covers.
+
+    `tiles` are our own, if all are here. ForkError: two signed checkpoints cannot be of one
+    log. SequenceError: the upstream's log is shorter than ours, or it claims a fork without
+    proof. SignatureError: its checkpoint is not the registry's.
+    """
+    theirs = open_checkpoint(claim.checkpoint, verifier)
+    if theirs.size < position.size:
+        _judge_shorter(theirs, claim, ours, tiles)
+    if theirs.size == position.size:
+        is_other = theirs.root != position.root()
+    else:
+        is_other = claim.root != position.root() and _is_beginning(
+            position.size, claim.root, theirs, upstream
+        )
+    if is_other:
+        raise ForkError(ours, claim.checkpoint)
+    raise SequenceError("the upstream claims a fork that its signed checkpoint does not show")
+
+
+def _judge_shorter(
+    theirs: Checkpoint, claim: ForkClaim, ours: bytes, tiles: TileReader | None
+) -> None:
+    """A log that is shorter than ours: behind, or another one."""
+    if tiles is not None and compact_range(theirs.size, tiles).root() != theirs.root:
+        raise ForkError(ours, claim.checkpoint)
+    raise SequenceError(
+        f"the upstream's log ends at {theirs.size}, before ours; was it restored from a backup?"
+    )
+
+
+def _is_beginning(size: int, root: bytes, checkpoint: Checkpoint, upstream: TileReader) -> bool:
+    """Whether the upstream can prove that its signed log had this root at `size`."""
+    try:
+        path = consistency_path(size, checkpoint.size, upstream)
+        verify_consistency(size, checkpoint.size, root, checkpoint.root, path)
+    except ProofError:
+        return False
+    return True
+
+
+def check_extends(
+    ours: bytes, position: CompactRange, theirs: bytes, upstream: TileReader, verifier: Verifier
+) -> None:
+    """Check that the log of the checkpoint `theirs` goes on from `position`, by upstream's tiles.
+
+    `ours` is the checkpoint of `position`. ForkError: it is signed, and of another log.
+    SequenceError: it is shorter. ProofError, MalformedError: the upstream does not prove it.
+    """
+    checkpoint = open_checkpoint(theirs, verifier)
+    if checkpoint.size < position.size:
+        raise SequenceError(f"a log of {checkpoint.size} entries, after {position.size}")
+    if position.size == 0 or _is_beginning(position.size, position.root(), checkpoint, upstream):
+        return
+    root = compact_range(position.size, upstream).root()
+    if root != position.root() and _is_beginning(position.size, root, checkpoint, upstream):
+        raise ForkError(ours, theirs)
+    raise ProofError("the upstream does not prove that its log goes on from ours")
+
+
+def keep_evidence(fork: ForkError, directory: Path) -> Path:
+    """Write both notes to a file that is named by what they are; returns where."""
+    digest = sha256(fork.ours + b"\0" + fork.theirs).hexdigest()[:_NAME_DIGITS]
+    path = directory / f"fork-{digest}.json"
+    notes = {"ours": fork.ours.decode("utf-8"), "theirs": fork.theirs.decode("utf-8")}
+    write_atomic(path, json.dumps(notes, indent=1).encode("utf-8"), mode=0o644)
+    return path
