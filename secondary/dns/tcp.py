@@ -14,11 +14,12 @@ from secondary.dns.reply import Transport
 from secondary.dns.transport import MAX_QUERY_BYTES, Answer, answer_or_silence
 from secondary.sockets import bound_socket
 
-# BIND's tcp-clients, tcp-idle-timeout and tcp-listen-queue; a quarter of them for one client.
+# BIND's tcp-clients and tcp-idle-timeout; a quarter of them for one client.
 MAX_CONNECTIONS: Final = 150
 MAX_CONNECTIONS_A_CLIENT: Final = MAX_CONNECTIONS // 4
 IDLE_SECONDS: Final = 30.0
-BACKLOG: Final = 10
+# As many as may stay: who is beyond that is told so at once, not after a second try.
+BACKLOG: Final = MAX_CONNECTIONS
 # Pipelined queries answered before other connections have their turn.
 TURN_QUERIES: Final = 16
 

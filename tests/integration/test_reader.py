@@ -144,11 +144,15 @@ def test_batches_are_followed(cluster: Cluster) -> None:
 
 def test_freshness_is_followed(cluster: Cluster) -> None:
     """P7: a newer cosignature at the same size moves the time the registry vouched."""
-    fresh_s = 1_900_000_000
+    cluster.stored.fresh_s = 1_900_000_000
 
-    cluster.stored.move_cursor(fresh_s)
+    cluster.stored.put_cursor()
 
-    wait_until(lambda: cluster.table.standing.vouched_s == fresh_s, seconds=SECONDS, what="fresh")
+    wait_until(
+        lambda: cluster.table.standing.vouched_s == cluster.stored.fresh_s,
+        seconds=SECONDS,
+        what="fresh",
+    )
 
 
 def test_a_change_without_the_cursor_is_ignored_counted_and_found_by_the_check(

@@ -38,11 +38,17 @@ def fill_view(view: View, log: LogBuilder, fresh_s: int | None = None) -> None:
 
 
 class StoredLog:
-    """The builder's log in etcd, with no fence and no doubt."""
+    """The builder's log in etcd, with no fence and no doubt.
 
-    def __init__(self, store: EtcdStore, log: LogBuilder, generation: int = 1) -> None:
+    Its cursors carry a freshness cosignature of `fresh_s`, if that is given.
+    """
+
+    def __init__(
+        self, store: EtcdStore, log: LogBuilder, generation: int = 1, fresh_s: int | None = None
+    ) -> None:
         self.store = store
         self.log = log
+        self.fresh_s = fresh_s
         self.generation: Generation = LAYOUT.generation(generation)
 
     def put_all(self) -> None:
@@ -52,13 +58,11 @@ class StoredLog:
             puts += self._puts(state_key, record)
         self.store.put_all(puts)
         number = b"%d" % self.generation.number
-        self.store.txn(
-            [], [(self.generation.cursor, cursor_of(self.log)), (LAYOUT.current, number)]
-        )
+        self.store.txn([], [(self.generation.cursor, self._cursor()), (LAYOUT.current, number)])
 
-    def apply(self, batch: Batch, fresh_s: int | None = None) -> int:
+    def apply(self, batch: Batch) -> int:
         """Writes the batch that the log committed last, in one transaction; its revision."""
-        puts: dict[bytes, bytes] = {self.generation.cursor: cursor_of(self.log, fresh_s)}
+        puts: dict[bytes, bytes] = {self.generation.cursor: self._cursor()}
         deletes: set[bytes] = set()
         for index, logged in enumerate(batch.entries[:-1], batch.start):
             entry = Entry.decode(logged.entry)
@@ -69,9 +73,12 @@ class StoredLog:
                 puts |= self._puts(key, Record(index, logged.entry, logged.openings))
         return self.store.txn([], puts.items(), deletes - puts.keys())
 
-    def move_cursor(self, fresh_s: int) -> int:
-        """Writes a fresher cursor at the same size; its revision."""
-        return self.store.txn([], [(self.generation.cursor, cursor_of(self.log, fresh_s))])
+    def put_cursor(self) -> int:
+        """Writes the cursor again, at the same size; its revision."""
+        return self.store.txn([], [(self.generation.cursor, self._cursor())])
+
+    def _cursor(self) -> bytes:
+        return cursor_of(self.log, self.fresh_s)
 
     def _puts(self, state_key: bytes, record: Record) -> list[Put]:
         puts = [(self.generation.record(state_key), Record(record.index, record.entry).encode())]
