@@ -49,8 +49,9 @@ def registrant(channel: grpc.Channel) -> Registrant:
 
 def _refused(call: BaseException) -> tuple[grpc.StatusCode, pb.Problem]:
     assert isinstance(call, grpc.Call)
-    metadata = dict(call.trailing_metadata())
-    return call.code(), pb.Problem.FromString(metadata[PROBLEM_KEY])
+    problem = dict(call.trailing_metadata())[PROBLEM_KEY]
+    assert isinstance(problem, bytes)
+    return call.code(), pb.Problem.FromString(problem)
 
 
 def test_a_receipt_names_the_record_and_a_checkpoint_that_covers_it(

@@ -1,0 +1,169 @@
+"""How a primary ends: drained by SIGTERM, or fenced by another one."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+
+from lab.cluster import loopback_network
+from lab.process import LabProcess, program
+from registry.merkle import EMPTY_ROOT
+from registry.wire.v1 import registration_pb2 as pb
+from registry.wire.v1 import replication_pb2
+from registry.wire.v1.registration_pb2_grpc import RegistryStub
+from registry.wire.v1.replication_pb2_grpc import ReplicationStub
+from tests.support.primaries import RunningPrimary, running_primary
+from tests.support.registrant import Registrant, addresses, secure_channel
+from tests.support.wait import wait_until
+
+SECONDS = 30.0
+CHANGES_A_REQUEST = 50
+
+
+class _Load(threading.Thread):
+    """Submits registrations without end, and keeps those that were acknowledged."""
+
+    def __init__(self, registrant: Registrant) -> None:
+        super().__init__()
+        self.registrant = registrant
+        self.acknowledged: dict[str, int] = {}
+        self.ended_with: grpc.StatusCode | None = None
+        self._sent: list[list[str]] = []
+        self._source = addresses()
+
+    def run(self) -> None:
+        try:
+            for answer in self.registrant.stub.Submit(self._requests(), timeout=SECONDS):
+                made = self._sent.pop(0)
+                for address, outcome in zip(made, answer.outcomes, strict=True):
+                    self.acknowledged[address] = outcome.index
+        except grpc.RpcError as error:
+            call: BaseException = error
+            assert isinstance(call, grpc.Call)
+            self.ended_with = call.code()
+
+    def _requests(self) -> Iterator[pb.SubmitRequest]:
+        while True:
+            made = [next(self._source) for _ in range(CHANGES_A_REQUEST)]
+            self._sent.append(made)
+            yield pb.SubmitRequest(changes=[pb.Change(register=self._change(a)) for a in made])
+
+    def _change(self, address: str) -> pb.RegisterRequest:
+        return pb.RegisterRequest(
+            holder_id=self.registrant.holder_id,
+            management_key=self.registrant.management_key,
+            address=address,
+            host="mail.example.org",
+            domain="example.org",
+        )
+
+
+def test_sigterm_drains(tmp_path: Path) -> None:
+    """Under load it ends with 0, soon; streams are told, and what it acknowledged is there."""
+    with running_primary(tmp_path) as primary:
+        with primary.public_channel() as channel, primary.node_channel() as nodes:
+            registrant = Registrant(channel)
+            registrant.create_holder()
+            load = _Load(registrant)
+            load.start()
+            request = replication_pb2.SubscribeRequest(size=0, root_hash=EMPTY_ROOT)
+            events = ReplicationStub(nodes).Subscribe(request, timeout=SECONDS)
+            wait_until(lambda: len(load.acknowledged) > 500, seconds=SECONDS, what="load")
+            process = primary.cluster.primary
+            process.signal(signal.SIGTERM)
+            last = _drained(events)
+            load.join(SECONDS)
+            assert 0 == process.wait()
+        assert grpc.StatusCode.UNAVAILABLE == load.ended_with
+        assert max(load.acknowledged.values()) < last
+        primary.cluster.start_primary()
+        with primary.public_channel() as channel:
+            found = _versions(RegistryStub(channel))
+        assert load.acknowledged == {a: found.get(a) for a in load.acknowledged}
+
+
+def _drained(events: Iterator[replication_pb2.SubscribeResponse]) -> int:
+    """The log's size after the last batch of a stream that the primary ended."""
+    size = 0
+    try:
+        for event in events:
+            if event.HasField("batch"):
+                size = event.batch.start + len(event.batch.entries)
+    except grpc.RpcError as error:
+        call: BaseException = error
+        assert isinstance(call, grpc.Call)
+        assert grpc.StatusCode.UNAVAILABLE == call.code()
+    return size
+
+
+def _versions(stub: RegistryStub) -> dict[str, int]:
+    found: dict[str, int] = {}
+    request = pb.ListRequest(page_size=1000)
+    while True:
+        page = stub.List(request, timeout=SECONDS)
+        found |= {view.address: view.version for view in page.registrations}
+        if not page.next_page_token:
+            return found
+        request.page_token = page.next_page_token
+
+
+def _second_primary(first: RunningPrimary, root: Path) -> tuple[LabProcess, str]:
+    """Another primary with the first one's keys and database, and its own files."""
+    directory = root / "second"
+    shutil.copytree(
+        first.cluster.primary_dir, directory, ignore=shutil.ignore_patterns("run", "*.sqlite3*")
+    )
+    address = f"{loopback_network()}.10"
+    database = first.cluster.primary_dir / "data/registry.sqlite3"
+    environment = {
+        "SMTPNIC_PRIMARY_STORE": f"sqlite:///{database}",
+        "SMTPNIC_PRIMARY_PUBLIC__LISTEN": f"{address}:7441",
+        "SMTPNIC_PRIMARY_NODES__LISTEN": f"{address}:7442",
+        "SMTPNIC_PRIMARY_HTTP__LISTEN": f"{address}:7440",
+    }
+    command = [program("smtpnic-primary"), "run", "-c", str(directory / "primary.toml")]
+    return LabProcess("second", command, root / "second.log", environment), f"{address}:7441"
+
+
+def test_of_two_primaries_on_one_database_the_fenced_one_ends(tmp_path: Path) -> None:
+    """Only one of them ever commits; the other stops at once, and not with 0."""
+    with running_primary(tmp_path) as first:
+        second, target = _second_primary(first, tmp_path)
+        with first.public_channel() as channel:
+            registrant = Registrant(channel)
+            registrant.create_holder()
+            # The second starts where the first stands.
+            shutil.copy(
+                first.cluster.primary_dir / "data/checkpoint", tmp_path / "second/data/checkpoint"
+            )
+            second.start()
+            try:
+                _check_fence(first, second, target, registrant)
+            finally:
+                second.kill()
+
+
+def _check_fence(
+    first: RunningPrimary, second: LabProcess, target: str, registrant: Registrant
+) -> None:
+    cluster = first.cluster
+    with secure_channel(target, cluster.ca, cluster.primary_address) as channel:
+        grpc.channel_ready_future(channel).result(SECONDS)
+        source = addresses()
+        registrant.register(next(source))
+        other = Registrant(channel, registrant.holder_id, registrant.management_key)
+        refused = False
+        try:
+            other.register(next(source))
+        except grpc.RpcError:
+            refused = True
+    assert refused
+    assert second.wait(SECONDS) != 0
+    assert cluster.primary.running
+    registrant.register(next(source))
+    assert "lead to the signed root" in first.command("check")
