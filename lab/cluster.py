@@ -84,18 +84,21 @@ class Secondary:
         return ready(self.address, DNS_HTTP_PORT)
 
     def etcd_pid(self) -> int:
-        """Process id of its etcd, a child of the supervisor; ProcessLookupError if none runs."""
-        for process in Path("/proc").iterdir():
-            if not process.name.isdigit():
-                continue
-            try:
-                parent = (process / "stat").read_text().rpartition(")")[2].split()[1]
-                program_name = (process / "comm").read_text().strip()
-            except OSError:
-                continue
-            if program_name == "etcd" and int(parent) == self.process.pid:
-                return int(process.name)
-        raise ProcessLookupError(f"no etcd under {self.name}")
+        """Process id of its etcd; LabError if none runs."""
+        return self._child(lambda arguments: Path(arguments[0]).name == "etcd", "etcd")
+
+    def role_pid(self, role: str) -> int:
+        """Process id of one of its role processes; LabError if it does not run."""
+        return self._child(lambda arguments: role in arguments, role)
+
+    def _child(self, matches: Callable[[list[str]], bool], what: str) -> int:
+        """The child of the supervisor whose command line matches."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        for pid in children.read_text().split():
+            arguments = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
+            if matches(arguments):
+                return int(pid)
+        raise LabError(f"{self.name} runs no {what}")
 
 
 class Cluster:
