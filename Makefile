@@ -1,5 +1,4 @@
 # Everything the project can do with one command. `make help` lists it.
-SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 BIN := .venv/bin
@@ -41,6 +40,7 @@ generate: setup ## Make the wire modules anew from proto/
 torture: setup ## Kill processes at random under load, 1,000 times (KILLS=n), and look for losses
 	SMTPNIC_KILLS=$(or $(KILLS),1000) $(BIN)/pytest tests/integration -k at_random --timeout 0
 
+# Sizes are variables that the measurements read: make bench-ingest SECONDS=2
 .PHONY: bench
 bench: bench-ingest bench-propagation bench-bootstrap ## Run all measurements, within 15 minutes
 
