@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from enum import Enum
+from functools import cache
 from typing import Final
 
 from dnslib import EDNS0, RR, DNSHeader, DNSLabel, DNSQuestion, DNSRecord, EDNSOption
@@ -62,7 +63,7 @@ def encode(
         questions=[DNSQuestion(owner, query.type, query.class_)],
         rr=list(reply.answers),
         auth=list(reply.authority),
-        ar=[] if query.edns is None else [_opt(query.edns, reply)],
+        ar=_additional(query.edns, reply),
     )
     wire = message.pack()
     if len(wire) > _size_limit(query.edns, transport):
@@ -81,16 +82,24 @@ def _size_limit(edns: Edns | None, transport: Transport) -> int:
     return min(max(edns.payload_bytes, PLAIN_UDP_BYTES), EDNS_UDP_BYTES)
 
 
-def _opt(edns: Edns, reply: Reply) -> EDNS0:
+def _additional(edns: Edns | None, reply: Reply) -> list[RR]:
+    """No OPT unless the query had one (RFC 6891, 7)."""
+    if edns is None:
+        return []
+    return [_opt(edns.dnssec_ok, reply.rcode >> 4, reply.extended_error)]
+
+
+@cache
+def _opt(dnssec_ok: bool, extended_rcode: int, error: tuple[ExtendedError, str] | None) -> EDNS0:
+    """The OPT record; there are only so many, and each costs as much to make as an answer."""
     options = []
-    if reply.extended_error is not None:
-        code, text = reply.extended_error
-        data = _EDE_CODE.pack(code) + text.encode()
-        options.append(EDNSOption(OPTION_EXTENDED_ERROR, data))
+    if error is not None:
+        code, text = error
+        options.append(EDNSOption(OPTION_EXTENDED_ERROR, _EDE_CODE.pack(code) + text.encode()))
     return EDNS0(
-        ext_rcode=reply.rcode >> 4,
+        ext_rcode=extended_rcode,
         version=EDNS_VERSION,
-        flags="do" if edns.dnssec_ok else "",
+        flags="do" if dnssec_ok else "",
         udp_len=EDNS_UDP_BYTES,
         opts=options,
     )

@@ -65,6 +65,8 @@ class Zone:
         self._mname = DNSLabel(names.name_servers[0])
         self._rname = DNSLabel(names.hostmaster)
         self._name_servers = [NS(host) for host in names.name_servers]
+        # The last serial seen, and the SOA of that serial: most questions are for what is absent.
+        self._absence: tuple[int, RR] | None = None
         self._text = f"{_TEXT_VERSION}; register of mail servers"
 
     def holds(self, labels: tuple[bytes, ...]) -> bool:
@@ -94,7 +96,11 @@ class Zone:
 
     def _absent(self, rcode: Rcode, table: NameTable) -> Reply:
         """NXDOMAIN or NODATA, with what says how long it may be kept (RFC 2308, 3)."""
-        return Reply(rcode, authority=(self._soa(self.origin, table),), authoritative=True)
+        serial = table.standing.position.state.zone_serial
+        known = self._absence
+        if known is None or known[0] != serial:
+            known = self._absence = (serial, self._soa(self.origin, table))
+        return Reply(rcode, authority=(known[1],), authoritative=True)
 
     def _apex(self, owner: DNSLabel, type_: int, table: NameTable) -> tuple[RR, ...]:
         # One record set is answer enough to ANY (RFC 8482, 4.1).
