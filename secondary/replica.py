@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from registry.batch import Batch, Record, SignedState, outline_record
 from registry.checkpoint import Checkpoint
@@ -33,6 +34,15 @@ class Stored:
     cursor: Cursor
     position: Position
     revision: int
+
+
+class Proved(NamedTuple):
+    """The signed state of a log of `size`, and what it says of a key: where its record is."""
+
+    signed_state: SignedState
+    size: int
+    proof: StateProof
+    location: Location | None
 
 
 class ReplicaDamagedError(VerificationError):
@@ -152,15 +162,13 @@ class Replica:
             raise FenceLost("the generation was put back")
         self._stored = stored
 
-    def prove(self, state_key: bytes) -> tuple[SignedState, StateProof, Location | None] | None:
-        """The signed state held, what it proves of a key, and where that key's newest entry is.
-
-        None before the first batch.
-        """
+    def prove(self, state_key: bytes) -> Proved | None:
+        """What is held and proved of a key; None before the first batch."""
         with self._lock:
             if self._signed_state is None:
                 return None
-            return self._signed_state, self._tree.prove(state_key), self._tree.get(state_key)
+            proof, location = self._tree.prove(state_key), self._tree.get(state_key)
+            return Proved(self._signed_state, self.size, proof, location)
 
     def _position_after(self, verified: VerifiedBatch) -> Position:
         compact_range = verified.compact_range

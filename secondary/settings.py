@@ -14,6 +14,7 @@ from pydantic import Field, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from node.endpoint import Endpoint
+from node.logging import LogFormat, LogLevel
 from node.settings import Section, Settings, SettingsEndpoint, SettingsPath
 from registry.errors import RegistryError
 from registry.note import CosignatureVerifier, Verifier
@@ -159,6 +160,8 @@ class SecondarySettings(Settings):
     upstream: SettingsEndpoint
     data_dir: SettingsPath = Path("data")
     roles: Annotated[tuple[Role, ...], Field(min_length=1)] = tuple(Role)
+    log_format: LogFormat = "console"
+    log_level: LogLevel = "info"
 
     # Without any word from the registry for so long, DNS stops answering (14 days).
     max_silence_seconds: Seconds = 14 * 86400.0

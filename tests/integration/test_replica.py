@@ -282,12 +282,11 @@ def test_proofs_hold(store: EtcdStore, log: LogBuilder) -> None:
     for key in [*log.records, bytes([Kind.REGISTRATION]) + bytes(4)]:
         proved = replica.prove(key)
         assert proved is not None
-        signed_state, proof, location = proved
         record = log.records.get(key)
         path = () if record is None else log.audit_path(record.index)
-        lookup = Lookup(signed_state, proof, record, path)
+        lookup = Lookup(proved.signed_state, proved.proof, record, path)
         assert verify_lookup(lookup, log.verifier, key).record == record
-        assert (location is None) == (record is None)
+        assert (proved.location is None) == (record is None)
 
 
 class TestSnapshot:

@@ -1,0 +1,1 @@
+"""What a secondary serves over gRPC."""

@@ -1,0 +1,118 @@
+"""smtpnic.v1.Mirror: proofs and status, for anyone, over TLS; bounded in calls and connections."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
+from typing import Any, Final, NoReturn
+
+import grpc
+
+from node.endpoint import Endpoint
+from node.errors import ConfigurationError
+from node.tls import SERVER_OPTIONS, Identity, server_credentials
+from registry.entry import MAX_KEY_BYTES, MAX_KIND, state_key
+from registry.wire.v1 import mirror_pb2 as pb
+from registry.wire.v1.mirror_pb2_grpc import MirrorServicer, add_MirrorServicer_to_server
+from secondary.follower_status import StatusBoard
+from secondary.proving import CannotProveError, Prover
+from secondary.settings import MirrorSettings, SecondarySettings
+
+# Proofs wait for etcd and disk more than they compute.
+THREADS: Final = 4
+# A question is a kind and a key.
+MAX_REQUEST_BYTES: Final = 1024
+MAX_STREAMS_PER_CONNECTION: Final = 16
+MAX_METADATA_BYTES: Final = 8 * 1024
+HANDSHAKE_MS: Final = 10_000
+
+
+class MirrorService(MirrorServicer):
+    """Answers from what the follower holds."""
+
+    def __init__(self, settings: SecondarySettings, board: StatusBoard, prover: Prover) -> None:
+        self._settings = settings
+        self._board = board
+        self._prover = prover
+        self._version = version("smtp-registry")
+
+    def Prove(  # noqa: N802 - the method's name on the wire
+        self, request: pb.ProveRequest, context: grpc.ServicerContext
+    ) -> pb.ProveResponse:
+        """The record of a key or its absence, proved; UNAVAILABLE while that cannot be."""
+        if not 0 < request.kind <= MAX_KIND or not 0 < len(request.key) <= MAX_KEY_BYTES:
+            _abort(
+                context,
+                grpc.StatusCode.INVALID_ARGUMENT,
+                f"a kind from 1 to {MAX_KIND} and a key of 1 to {MAX_KEY_BYTES} bytes are needed",
+            )
+        try:
+            return self._prover.prove(state_key(request.kind, request.key)).to_message()
+        except CannotProveError as error:
+            _abort(context, grpc.StatusCode.UNAVAILABLE, str(error))
+
+    def GetStatus(  # noqa: N802 - the method's name on the wire
+        self,
+        request: pb.GetMirrorStatusRequest,  # noqa: ARG002
+        context: grpc.ServicerContext,  # noqa: ARG002
+    ) -> pb.MirrorStatus:
+        """How the follower stands."""
+        status = self._board.now
+        return pb.MirrorStatus(
+            name=self._settings.name,
+            version=self._version,
+            phase=status.phase.value,
+            advice=status.advice,
+            size=status.size,
+            checkpoint=status.checkpoint,
+            checkpoint_ms=status.checkpoint_ms,
+            freshness_ms=status.freshness_ms,
+            zone_serial=status.zone_serial,
+            live_keys=status.live_keys,
+            upstream=str(self._settings.upstream),
+            upstream_size=status.upstream_size,
+        )
+
+
+class MirrorServer:
+    """Listens from construction on, and answers between `start` and `stop`."""
+
+    def __init__(
+        self, settings: MirrorSettings, identity: Identity, service: MirrorService
+    ) -> None:
+        """ConfigurationError if it cannot listen."""
+        self._server = grpc.server(
+            ThreadPoolExecutor(THREADS, "mirror"),
+            options=_options(settings),
+            maximum_concurrent_rpcs=settings.calls,
+        )
+        add_MirrorServicer_to_server(service, self._server)
+        try:
+            port = self._server.add_secure_port(str(settings.listen), server_credentials(identity))
+        except RuntimeError as error:
+            raise ConfigurationError(f"cannot listen on {settings.listen}: {error}") from None
+        self.endpoint = Endpoint(settings.listen.host, port)
+
+    def start(self) -> None:
+        """Begin to answer."""
+        self._server.start()
+
+    def stop(self, grace_seconds: float) -> None:
+        """Take no new call, wait for those in progress, and cut what is left."""
+        self._server.stop(grace_seconds).wait()
+
+
+def _options(settings: MirrorSettings) -> list[tuple[str, Any]]:
+    return [
+        *SERVER_OPTIONS,
+        ("grpc.max_allowed_incoming_connections", settings.connections),
+        ("grpc.max_concurrent_streams", MAX_STREAMS_PER_CONNECTION),
+        ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
+        ("grpc.max_metadata_size", MAX_METADATA_BYTES),
+        ("grpc.server_handshake_timeout_ms", HANDSHAKE_MS),
+    ]
+
+
+def _abort(context: grpc.ServicerContext, code: grpc.StatusCode, text: str) -> NoReturn:
+    context.abort(code, text)
+    raise AssertionError("abort raises")

@@ -1,0 +1,51 @@
+"""A secondary's status for people and for programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from registry.wire.v1 import mirror_pb2 as pb
+
+
+def status_lines(status: pb.MirrorStatus, now_s: float) -> Iterator[str]:
+    """The status, line by line; `now_s` is in seconds since 1970."""
+    lag = max(0, status.upstream_size - status.size)
+    yield f"name         {status.name}, version {status.version}"
+    yield f"phase        {status.phase}"
+    yield f"log          {status.size} entries, {lag} behind {status.upstream}"
+    yield f"records      {status.live_keys}, zone serial {status.zone_serial}"
+    yield f"last change  {_time(status.checkpoint_ms, now_s)}"
+    yield f"vouched for  {_time(status.freshness_ms, now_s)}"
+    if status.advice:
+        yield f"advice       {status.advice}"
+
+
+def status_json(status: pb.MirrorStatus) -> str:
+    """The same under plain keys."""
+    return json.dumps(
+        {
+            "name": status.name,
+            "version": status.version,
+            "phase": status.phase,
+            "advice": status.advice,
+            "size": status.size,
+            "upstream": status.upstream,
+            "upstream_size": status.upstream_size,
+            "live_keys": status.live_keys,
+            "zone_serial": status.zone_serial,
+            "checkpoint": status.checkpoint.decode(),
+            "checkpoint_ms": status.checkpoint_ms,
+            "freshness_ms": status.freshness_ms,
+        },
+        indent=2,
+    )
+
+
+def _time(milliseconds: int, now_s: float) -> str:
+    if not milliseconds:
+        return "never"
+    seconds = milliseconds / 1000
+    stamp = datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
+    return f"{stamp}, {max(0.0, now_s - seconds):.0f} s ago"
