@@ -7,6 +7,7 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+import grpc
 import pytest
 
 from lab.cluster import Cluster
@@ -73,8 +74,8 @@ def try_register(registrant: Registrant, address: str) -> bool:
     """Registers through a channel that may still be finding the primary again."""
     try:
         registrant.register(address)
-    except Exception as error:  # noqa: BLE001 - any refusal while it reconnects
-        if "UNAVAILABLE" not in str(error):
+    except grpc.RpcError as error:
+        if error.code() is not grpc.StatusCode.UNAVAILABLE:
             raise
         return False
     return True
