@@ -214,7 +214,9 @@ def test_keys_of_the_other_type_are_refused() -> None:
         Cosigner.from_text(SIGNER.to_text())
 
 
-@pytest.mark.parametrize("key", [SIGNER, Cosigner.generate("freshness.example")], ids=repr)
+@pytest.mark.parametrize(
+    "key", [SIGNER, Cosigner.generate("freshness.example")], ids=["signer", "cosigner"]
+)
 def test_a_private_key_does_not_show_itself(key: Signer | Cosigner) -> None:
     """A private key in a log line or a traceback shows its public half only."""
     assert repr(key.seed) not in repr(key)
