@@ -77,6 +77,7 @@ def _fill(
             if key.startswith(openings):
                 _put_openings(view, generation, key, value)
             elif key not in own:
+                # Kept by what it says itself: the state root covers that, and not where it stood.
                 index, state_key, leaf, payload = outline_record(value)
                 view.put(state_key, payload, value)
                 yield slot(state_key, index, leaf_hash(leaf))

@@ -76,7 +76,7 @@ class ReaderCounts:
 
 
 @dataclass(frozen=True, slots=True)
-class Replica:
+class Source:
     """Where the replica is, and whose signatures count."""
 
     store: EtcdStore
@@ -90,7 +90,7 @@ class Reader(Generic[V]):
 
     def __init__(
         self,
-        replica: Replica,
+        source: Source,
         new_view: Callable[[], V],
         *,
         recheck_seconds: float,
@@ -102,7 +102,7 @@ class Reader(Generic[V]):
         # How many revisions etcd was ahead when it was last asked.
         self.revision_lag = 0
         self._polled_revision = 0
-        self._replica = replica
+        self._source = source
         self._new_view = new_view
         self._recheck_seconds = recheck_seconds
         self._random = random
@@ -176,9 +176,9 @@ class Reader(Generic[V]):
         return None
 
     def _load(self, cause: Cause) -> Track[V] | None:
-        replica, started = self._replica, time.monotonic()
-        trust = Trust(replica.verifier, replica.freshness_verifier)
-        loaded = load(replica.store, replica.layout, trust, self._new_view(), self._stopping)
+        source, started = self._source, time.monotonic()
+        trust = Trust(source.verifier, source.freshness_verifier)
+        loaded = load(source.store, source.layout, trust, self._new_view(), self._stopping)
         self.contact.answered()
         if loaded is None:
             return None
@@ -191,8 +191,8 @@ class Reader(Generic[V]):
             seconds=round(time.monotonic() - started, 3),
         )
         self._compare(loaded.view)
-        tail = Tail(loaded, replica.layout, trust)
-        return Track(tail, replica.store, self.contact, self._news, self._random)
+        tail = Tail(loaded, source.layout, trust)
+        return Track(tail, source.store, self.contact, self._news, self._random)
 
     def _compare(self, fresh: V) -> None:
         """Says so if the view that serves is not what it should be at its own size of the log."""
@@ -280,7 +280,7 @@ class Reader(Generic[V]):
         """Learns whether etcd is there; has a watch that fell silent begin anew."""
         seen = serving.tail.revision
         try:
-            reading = self._replica.store.get(serving.tail.generation.cursor)
+            reading = self._source.store.get(serving.tail.generation.cursor)
         except EtcdError as error:
             self.contact.failed(error)
             return

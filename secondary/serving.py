@@ -17,7 +17,7 @@ from node.endpoint import Endpoint
 from node.http import MonitoringServer
 from node.logging import get_logger
 from secondary.etcd import EtcdStore
-from secondary.reader import Reader, Replica
+from secondary.reader import Reader, Source
 from secondary.settings import SecondarySettings
 from secondary.view import View
 
@@ -41,14 +41,14 @@ class Server(Protocol):
 
 def make_reader(settings: SecondarySettings, new_view: Callable[[], V]) -> Reader[V]:
     """A reader of the replica that the settings name; nothing is sent yet."""
-    replica = Replica(
+    source = Source(
         EtcdStore(settings.etcd_endpoints, settings.etcd.tls),
         settings.layout,
         settings.verifier,
         settings.freshness_verifier,
     )
     return Reader(
-        replica,
+        source,
         new_view,
         recheck_seconds=settings.recheck_seconds,
         random=Random(),  # noqa: S311

@@ -14,10 +14,11 @@ import pytest
 from registry.address import Address
 from registry.entry import state_key
 from registry.kinds import Kind
+from secondary import reader
 from secondary.dns.table import DictTable
 from secondary.etcd import EtcdStore, Watch
 from secondary.etcd_values import EtcdUnavailable, Reading
-from secondary.reader import Reader, Replica
+from secondary.reader import Reader, Source
 from tests.support.etcd import EtcdProcess, running_etcd
 from tests.support.log_builder import LogBuilder
 from tests.support.replicas import LAYOUT, StoredLog, cursor_of
@@ -39,6 +40,8 @@ class CuttableStore(EtcdStore):
     """A store that finds etcd away whenever it is cut."""
 
     cut = False
+    # Watches that are begun now tell nothing.
+    silent = False
 
     def get(self, key: bytes, revision: int = 0) -> Reading:
         self._check()
@@ -46,7 +49,8 @@ class CuttableStore(EtcdStore):
 
     def watch(self, prefix: bytes, from_revision: int) -> Watch:
         self._check()
-        return super().watch(prefix, from_revision)
+        # etcd has never been so far.
+        return super().watch(prefix, from_revision + 1_000_000 * self.silent)
 
     def _check(self) -> None:
         if self.cut:
@@ -65,8 +69,8 @@ class Cluster:
         self.store = EtcdStore([etcd.endpoint])
         self.stored = StoredLog(self.store, self.log)
         self.reader_store = CuttableStore([etcd.endpoint], call_seconds=2)
-        replica = Replica(self.reader_store, LAYOUT, self.log.verifier, self.log.freshness_verifier)
-        self.reader = Reader(replica, DictTable, recheck_seconds=recheck_seconds, random=Random(1))
+        source = Source(self.reader_store, LAYOUT, self.log.verifier, self.log.freshness_verifier)
+        self.reader = Reader(source, DictTable, recheck_seconds=recheck_seconds, random=Random(1))
 
     def __enter__(self) -> Self:
         self.reader.start()
@@ -301,6 +305,24 @@ def test_a_watch_whose_past_was_compacted_is_replaced_by_a_load(cluster: Cluster
     cluster.wait_size()
     assert cluster.has(SECOND)
     wait_until(lambda: cluster.reader.counts.loads == 2, seconds=SECONDS, what="loaded")
+
+
+def test_a_watch_that_fell_silent_is_begun_anew(
+    etcd: EtcdProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A watch that misses what etcd holds is noticed, and replaced without a load."""
+    monkeypatch.setattr(reader, "POLL_SECONDS", 0.1)
+    with Cluster(etcd) as cluster:
+        cluster.reader_store.silent = True
+        cluster.stored.put_all()
+        cluster.wait_loaded()
+        cluster.register(SECOND)
+        wait_until(lambda: cluster.reader.revision_lag, seconds=SECONDS, what="noticed")
+
+        cluster.reader_store.silent = False
+
+        cluster.wait_size()
+        assert 1 == cluster.reader.counts.loads
 
 
 def test_another_database_in_the_same_place_is_loaded(cluster: Cluster, tmp_path: Path) -> None:
