@@ -1,0 +1,305 @@
+"""What the registry grants: a change and what is current in, an effect or a Problem out.
+
+Pure: the time, the salts and the records come from the caller.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any, Final, Protocol
+
+from primary.changes import (
+    Change,
+    ContactChange,
+    CreateHolder,
+    Register,
+    RegistrationChange,
+    Update,
+    UpdateHolder,
+    Withdraw,
+    WithdrawHolder,
+)
+from registry.address import Address
+from registry.contact import Commitment, ContactValue, Opening, commit
+from registry.errors import Problem
+from registry.holder import Holder
+from registry.kinds import Status
+from registry.registration import Registration
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What the board may set. `lab`: addresses that cannot be public are registered too."""
+
+    lab: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Contact:
+    """One contact field as the registry keeps it: what opens its commitment, and who may see."""
+
+    opening: Opening
+    public: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What the registry knows of a live holder beside its record.
+
+    `registrations` counts the holder's live ones.
+    """
+
+    management_key_hash: bytes
+    registrations: int
+
+
+class View(Protocol):
+    """What is current, the changes before this one included."""
+
+    def account(self, holder_id: bytes) -> Account | None:
+        """The account of a live holder."""
+
+    def holder(self, holder_id: bytes) -> tuple[int, Holder] | None:
+        """The version and record of a live holder."""
+
+    def contact(self, holder_id: bytes) -> Iterable[Contact]:
+        """The whole contact of a live holder, what is private included."""
+
+    def registration(self, address: Address) -> tuple[int, Registration] | None:
+        """The version and record of a live registration."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """What a decision depends on beside the records.
+
+    `time_ms` counts from 1970-01-01T00:00:00Z; `new_salt` gives 32 fresh random bytes.
+    """
+
+    time_ms: int
+    policy: Policy
+    new_salt: Callable[[], bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class PutHolder:
+    """The holder now has this record, contact and management key."""
+
+    holder_id: bytes
+    holder: Holder
+    contact: tuple[Contact, ...]
+    management_key_hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteHolder:
+    """The holder is no more; its contact and its management key are forgotten."""
+
+    holder_id: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PutRegistration:
+    """The address now has this record; `new` if it had none."""
+
+    address: Address
+    registration: Registration
+    new: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteRegistration:
+    """The holder's registration of the address is no more."""
+
+    address: Address
+    holder_id: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Unchanged:
+    """All is as the change asks already, since the entry of this index."""
+
+    version: int
+
+
+Effect = PutHolder | DeleteHolder | PutRegistration | DeleteRegistration | Unchanged
+
+
+def decide(change: Change, view: View, moment: Moment) -> Effect:
+    """What the change does.
+
+    Problem "not_found", "exists", "not_yours", "version", "address_special" or "in_use": it is
+    not granted.
+    """
+    return _RULES[type(change)](change, view, moment)
+
+
+def _create_holder(change: CreateHolder, view: View, moment: Moment) -> Effect:
+    account = view.account(change.holder_id)
+    current = view.holder(change.holder_id)
+    if account is None or current is None:
+        _check_version(change, 0)
+        return _put_holder(change, Status.NEW, moment.time_ms, moment)
+    if _has_key(change, account) and _same_contact(change, view):
+        _check_version(change, current[0])
+        return Unchanged(current[0])
+    raise Problem(
+        "exists", "this holder exists; choose another identifier, or update the holder", "holder_id"
+    )
+
+
+def _update_holder(change: UpdateHolder, view: View, moment: Moment) -> Effect:
+    version, holder = _own_holder(change, view)
+    if _same_contact(change, view):
+        return Unchanged(version)
+    return _put_holder(change, holder.status, holder.created_ms, moment)
+
+
+def _withdraw_holder(change: WithdrawHolder, view: View, _moment: Moment) -> Effect:
+    _own_holder(change, view)
+    account = _own_account(change, view)
+    if account.registrations:
+        raise Problem(
+            "in_use",
+            f"this holder has {account.registrations} registrations; withdraw them first",
+            "holder_id",
+        )
+    return DeleteHolder(change.holder_id)
+
+
+def _register(change: Register, view: View, moment: Moment) -> Effect:
+    _check_address(change.address, moment.policy)
+    _own_account(change, view)
+    current = view.registration(change.address)
+    if current is None:
+        _check_version(change, 0)
+        registration = Registration(
+            change.holder_id, change.host, change.domain, Status.NEW, moment.time_ms
+        )
+        return PutRegistration(change.address, registration, new=True)
+    version, registration = current
+    if registration.holder_id != change.holder_id:
+        raise Problem("exists", f"{change.address} is registered by another holder", "address")
+    if not _same_names(change, registration):
+        raise Problem(
+            "exists", f"{change.address} is registered with other names; update it", "address"
+        )
+    _check_version(change, version)
+    return Unchanged(version)
+
+
+def _update(change: Update, view: View, _moment: Moment) -> Effect:
+    version, current = _own_registration(change, view)
+    if _same_names(change, current):
+        return Unchanged(version)
+    registration = Registration(
+        current.holder_id,
+        change.host,
+        change.domain,
+        current.status,
+        current.registered_ms,
+        current.reason,
+    )
+    return PutRegistration(change.address, registration, new=False)
+
+
+def _withdraw(change: Withdraw, view: View, _moment: Moment) -> Effect:
+    _own_registration(change, view)
+    return DeleteRegistration(change.address, change.holder_id)
+
+
+_RULES: Final[dict[type[Change], Callable[[Any, View, Moment], Effect]]] = {
+    CreateHolder: _create_holder,
+    UpdateHolder: _update_holder,
+    WithdrawHolder: _withdraw_holder,
+    Register: _register,
+    Update: _update,
+    Withdraw: _withdraw,
+}
+
+
+def _own_account(change: Change, view: View) -> Account:
+    """The account of the holder, whose key the change has to carry."""
+    account = view.account(change.holder_id)
+    if account is None:
+        raise Problem("not_found", "no such holder; create it first", "holder_id")
+    if not _has_key(change, account):
+        raise Problem("not_yours", "the management key is not this holder's", "management_key")
+    return account
+
+
+def _own_holder(change: Change, view: View) -> tuple[int, Holder]:
+    _own_account(change, view)
+    current = view.holder(change.holder_id)
+    if current is None:
+        raise AssertionError("an account without a holder")
+    _check_version(change, current[0])
+    return current
+
+
+def _own_registration(change: RegistrationChange, view: View) -> tuple[int, Registration]:
+    current = view.registration(change.address)
+    if current is None:
+        raise Problem("not_found", f"{change.address} is not registered", "address")
+    _own_account(change, view)
+    if current[1].holder_id != change.holder_id:
+        raise Problem("not_yours", f"{change.address} is registered by another holder", "holder_id")
+    _check_version(change, current[0])
+    return current
+
+
+def _has_key(change: Change, account: Account) -> bool:
+    return hmac.compare_digest(_key_hash(change), account.management_key_hash)
+
+
+def _key_hash(change: Change) -> bytes:
+    return sha256(change.management_key).digest()
+
+
+def _check_version(change: Change, version: int) -> None:
+    if change.expected_version not in (0, version):
+        state = f"is at version {version}" if version else "does not exist"
+        raise Problem(
+            "version",
+            f"the record {state}, not at {change.expected_version}; read it again, then decide",
+            "expected_version",
+        )
+
+
+def _check_address(address: Address, policy: Policy) -> None:
+    special = None if policy.lab else address.special_purpose()
+    if special is not None:
+        raise Problem(
+            "address_special",
+            f"{address} cannot be a public mail server's ({special}); register a global address",
+            "address",
+        )
+
+
+def _same_names(change: Register | Update, registration: Registration) -> bool:
+    return (change.host, change.domain) == (registration.host, registration.domain)
+
+
+def _same_contact(change: ContactChange, view: View) -> bool:
+    held = {
+        ContactValue(contact.opening.field, contact.opening.value, contact.public)
+        for contact in view.contact(change.holder_id)
+    }
+    return held == set(change.contact)
+
+
+def _put_holder(
+    change: ContactChange, status: Status, created_ms: int, moment: Moment
+) -> PutHolder:
+    """With fresh salts: what opened the contact so far opens nothing from now on (P6)."""
+    commitments: list[Commitment] = []
+    contact: list[Contact] = []
+    for value in sorted(change.contact, key=lambda value: value.field):
+        commitment, opening = commit(value, moment.new_salt())
+        commitments.append(commitment)
+        contact.append(Contact(opening, value.public))
+    holder = Holder(status, created_ms, tuple(commitments))
+    return PutHolder(change.holder_id, holder, tuple(contact), _key_hash(change))

@@ -1,0 +1,73 @@
+"""The end of a batch: its state entry, and all that follows from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from primary.draft import Draft
+from primary.head import Head
+from primary.store.values import BatchRows, StoredHead
+from registry.batch import LoggedEntry
+from registry.checkpoint import Checkpoint, sign_checkpoint
+from registry.entry import Entry
+from registry.kinds import Kind, Operation
+from registry.merkle import CompactRange, leaf_hash
+from registry.note import Signer
+from registry.state import State, next_serial
+from registry.state_tree import StagedState, StateTree
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """A batch with its state entry, ready to be written: where it leads, and its rows.
+
+    `start` is the size before; `staged` is good until the state tree changes.
+    """
+
+    start: int
+    after: StoredHead
+    rows: BatchRows
+    entries: tuple[LoggedEntry, ...]
+    leaf_hashes: tuple[bytes, ...]
+    staged: StagedState
+
+
+def seal(before: StoredHead, previous: CompactRange, draft: Draft, tree: StateTree) -> Sealed:
+    """Closes a draft that starts at `before`, which `tree` has the state of; changes neither.
+
+    `previous` is where the transaction began, which may hold batches before this one.
+    """
+    staged = tree.stage(draft.staged())
+    serial = before.state.zone_serial if before.state else 0
+    state = State(staged.live, staged.root, next_serial(serial))
+    closing = Entry(
+        Kind.STATE, b"", Operation.PUT, critical=True, time_ms=draft.time_ms, payload=state.encode()
+    ).encode()
+    leaf_hashes = (*draft.leaf_hashes, leaf_hash(closing))
+    rows = draft.rows()
+    rows.entries.append((before.size + len(rows.entries), closing))
+    after = StoredHead(
+        before.compact_range.extend(leaf_hashes),
+        previous,
+        state,
+        before.holders + draft.growth(Kind.HOLDER),
+        before.registrations + draft.growth(Kind.REGISTRATION),
+        draft.time_ms,
+    )
+    entries = (*draft.logged(), LoggedEntry(closing))
+    return Sealed(before.size, after, rows, entries, leaf_hashes, staged)
+
+
+def sign(stored: StoredHead, signer: Signer) -> Head:
+    """The head with its checkpoint. ValueError for an empty log, which has none."""
+    if stored.state is None:
+        raise ValueError("an empty log has nothing to sign")
+    checkpoint = Checkpoint(signer.name, stored.size, stored.root)
+    return Head(
+        stored.size,
+        stored.root,
+        sign_checkpoint(checkpoint, signer),
+        stored.state,
+        stored.compact_range,
+        stored.committed_ms,
+    )

@@ -1,0 +1,200 @@
+"""One database: how it is opened, so that what is committed is on disk (P1)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+from sqlalchemy import Connection, Dialect, Engine, PoolProxiedConnection, create_engine, event
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+
+from primary.store.errors import SchemaError, StoreUnavailableError
+
+SQLITE: Final = "sqlite"
+POSTGRESQL: Final = "postgresql"
+
+# How long to wait for another process's lock, or for a connection.
+LOCK_SECONDS: Final = 5
+CONNECT_SECONDS: Final = 10
+# As many as threads of an asyncio executor on a small machine (os.cpu_count() + 4).
+MAX_READERS: Final = 8
+# Keeps the inner pages of a table of millions in memory.
+SQLITE_CACHE_KIB: Final = 64 * 1024
+# 32 MiB of WAL before it is copied back: a page that many batches change is copied once.
+SQLITE_CHECKPOINT_PAGES: Final = 8192
+# A batch's inserts are a statement for each number of rows: 61 each to seven tables, and reads.
+SQLITE_STATEMENTS: Final = 1024
+
+# Takes the write lock at once: a transaction never has to be tried again half-way.
+_SQLITE_BEGIN: Final = "BEGIN IMMEDIATE"
+
+
+class Database:
+    """The connections to one database: one that writes, and some that read.
+
+    `writing()` is for one thread at a time; `reading()` for any number of threads.
+    """
+
+    def __init__(self, url: str) -> None:
+        parsed = _parse(url)
+        self.kind: Final = parsed.get_backend_name()
+        self._writer = _engine(parsed, connections=1)
+        self._readers = _engine(parsed, connections=MAX_READERS)
+        if self.kind == SQLITE:
+            event.listen(self._writer, "connect", _configure_sqlite_writer)
+            event.listen(self._writer, "begin", _begin_sqlite_writer)
+            event.listen(self._readers, "connect", _configure_sqlite_reader)
+            event.listen(self._readers, "begin", _begin_sqlite_reader)
+        else:
+            event.listen(self._writer, "connect", _configure_postgresql_writer)
+            event.listen(self._readers, "connect", _configure_postgresql_reader)
+
+    @property
+    def dialect(self) -> Dialect:
+        """What the database speaks, for statements made in advance."""
+        return self._writer.dialect
+
+    @property
+    def driver_error(self) -> type[Exception]:
+        """The base of the driver's errors."""
+        error: type[Exception] = self._writer.dialect.loaded_dbapi.Error
+        return error
+
+    @property
+    def explicit_begin(self) -> str | None:
+        """What begins a transaction on the writer's own connection, if the driver does not."""
+        return _SQLITE_BEGIN if self.kind == SQLITE else None
+
+    def connect_writer(self) -> PoolProxiedConnection:
+        """The driver's connection that writes; `writing` waits for it until it is closed."""
+        with translated_errors():
+            return self._writer.raw_connection()
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """A transaction that writes: committed and on disk at the end, or rolled back.
+
+        StoreUnavailableError when the database refuses; raised by the commit itself, the
+        transaction may or may not have happened.
+        """
+        with translated_errors(), self._writer.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A transaction that reads one state of the database; short, for SQLite cannot
+        truncate its WAL under it. StoreUnavailableError when the database refuses.
+        """
+        with translated_errors(), self._readers.begin() as connection:
+            yield connection
+
+    def close(self) -> None:
+        """Closes every connection that is not in use."""
+        self._readers.dispose()
+        self._writer.dispose()
+
+
+@contextmanager
+def translated_errors() -> Iterator[None]:
+    """SQLAlchemy's errors as ours; without values, which may be somebody's contact."""
+    try:
+        yield
+    except SQLAlchemyError as error:
+        cause = getattr(error, "orig", None) or error
+        raise StoreUnavailableError(f"the database refused: {cause}") from error
+
+
+def _parse(url: str) -> URL:
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise SchemaError(
+            "not a database URL; write sqlite:////path/to/file or postgresql://user@host/name"
+        ) from None
+    backend = parsed.get_backend_name()
+    if backend == SQLITE and parsed.database not in (None, "", ":memory:"):
+        return parsed.set(drivername="sqlite+pysqlite")
+    if backend == POSTGRESQL:
+        return parsed.set(drivername="postgresql+psycopg")
+    raise SchemaError(f"no database can be kept in {parsed.render_as_string()}")
+
+
+def _engine(url: URL, connections: int) -> Engine:
+    options: dict[str, Any] = {}
+    if url.get_backend_name() == SQLITE:
+        # A connection serves one thread at a time, but not always the same one.
+        options["connect_args"] = {
+            "check_same_thread": False,
+            "timeout": LOCK_SECONDS,
+            "cached_statements": SQLITE_STATEMENTS,
+        }
+    else:
+        options["connect_args"] = {"connect_timeout": CONNECT_SECONDS}
+        options["paramstyle"] = "format"
+        options["pool_pre_ping"] = True
+    return create_engine(
+        url,
+        pool_size=connections,
+        max_overflow=0,
+        pool_timeout=LOCK_SECONDS,
+        hide_parameters=True,
+        **options,
+    )
+
+
+def _configure_sqlite(connection: Any, pragmas: tuple[str, ...]) -> None:
+    # The driver's own transactions start too late: SELECT stands outside of them.
+    connection.isolation_level = None
+    for pragma in pragmas:
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _configure_sqlite_writer(connection: Any, _record: object) -> None:
+    _configure_sqlite(
+        connection,
+        (
+            "journal_mode = WAL",
+            # FULL syncs the WAL at every commit; NORMAL would not.
+            "synchronous = FULL",
+            "foreign_keys = ON",
+            # What is erased must not stay in free pages (P6).
+            "secure_delete = ON",
+            f"cache_size = -{SQLITE_CACHE_KIB}",
+            f"wal_autocheckpoint = {SQLITE_CHECKPOINT_PAGES}",
+        ),
+    )
+
+
+def _configure_sqlite_reader(connection: Any, _record: object) -> None:
+    _configure_sqlite(connection, ("query_only = ON",))
+
+
+def _begin_sqlite_writer(connection: Connection) -> None:
+    connection.exec_driver_sql(_SQLITE_BEGIN)
+
+
+def _begin_sqlite_reader(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN")
+
+
+def _configure_postgresql_writer(connection: Any, _record: object) -> None:
+    (fsync,) = connection.execute("SHOW fsync").fetchone()
+    if fsync != "on":
+        raise SchemaError("the PostgreSQL server runs with fsync = off; switch it on")
+    (commit,) = connection.execute("SHOW synchronous_commit").fetchone()
+    if commit == "off":
+        connection.execute("SET synchronous_commit = on")
+    # Everything it reads is found by key. Until a young table is analysed, the planner would
+    # rather scan all of it.
+    connection.execute("SET enable_seqscan = off")
+    # The price the planner puts on a forbidden scan would have it compile every statement.
+    connection.execute("SET jit = off")
+    connection.commit()
+
+
+def _configure_postgresql_reader(connection: Any, _record: object) -> None:
+    connection.execute("SET default_transaction_isolation = 'repeatable read'")
+    connection.execute("SET default_transaction_read_only = on")
+    connection.commit()

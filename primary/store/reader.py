@@ -1,0 +1,241 @@
+"""Reads of the database, for any number of threads: each sees one state of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
+from typing import Any, Final
+
+from sqlalchemy import Connection, Select, select
+
+from primary.store.database import Database
+from primary.store.schema import batches, contacts, entries, head, records
+from primary.store.values import ContactRow, Statistics, StoredBatch, StoredHead, opening_of
+from registry.batch import LoggedEntry, Record
+from registry.contact import Opening
+from registry.entry import state_key
+from registry.kinds import Kind
+from registry.limits import HASH_BYTES
+from registry.merkle import CompactRange, leaf_hash
+from registry.state import State
+from registry.state_tree import slot
+
+# Rows fetched at a time where all are read.
+_FETCH_ROWS: Final = 1000
+
+_RECORDS: Final[Select[Any]] = (
+    select(records.c.state_key, records.c.log_index, entries.c.entry)
+    .join(entries, entries.c.log_index == records.c.log_index)
+    .order_by(records.c.state_key)
+)
+_PUBLIC: Final[Select[Any]] = select(contacts).where(contacts.c.public)
+
+
+class Reader:
+    """Answers from the database. Every method raises StoreUnavailableError when it refuses."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def head(self) -> StoredHead:
+        """Where the log stands."""
+        with self._database.reading() as connection:
+            return _head(connection)
+
+    def statistics(self) -> Statistics:
+        """What is counted of the registry."""
+        now = self.head()
+        serial = now.state.zone_serial if now.state else 0
+        return Statistics(now.size, now.registrations, now.holders, serial, now.committed_ms)
+
+    def get(self, kind: Kind, key: bytes) -> Record | None:
+        """The record of a key, with the public openings; None if the key is not live."""
+        with self._database.reading() as connection:
+            query = _RECORDS.where(records.c.state_key == state_key(kind, key))
+            found = _read_records(connection, query)
+        return found[0] if found else None
+
+    def list_registrations(
+        self, after: bytes | None, limit: int, holder_id: bytes | None = None
+    ) -> list[Record]:
+        """Registrations behind the address `after`, in the order of their packed addresses."""
+        query = _after(Kind.REGISTRATION, after).limit(limit)
+        if holder_id is not None:
+            query = query.where(records.c.holder_id == holder_id)
+        with self._database.reading() as connection:
+            return _read_records(connection, query)
+
+    def list_holders(self, after: bytes | None, limit: int) -> list[Record]:
+        """Holders behind the identifier `after`, in the order of their identifiers."""
+        with self._database.reading() as connection:
+            return _read_records(connection, _after(Kind.HOLDER, after).limit(limit))
+
+    def root_at(self, size: int) -> bytes | None:
+        """The root hash of the log at that size; None where no batch ends."""
+        with self._database.reading() as connection:
+            root: bytes | None = connection.scalar(
+                select(batches.c.root).where(batches.c.size == size)
+            )
+        return root
+
+    def entries(self, start: int, count: int) -> list[bytes]:
+        """Up to `count` entries from the index `start` on."""
+        with self._database.reading() as connection:
+            return _entries(connection, start, start + count)
+
+    def leaf_hashes(self, start: int, count: int) -> list[bytes]:
+        """The leaf hashes of up to `count` entries from the index `start` on."""
+        return [leaf_hash(entry) for entry in self.entries(start, count)]
+
+    def batches_from(self, size: int, limit: int) -> list[StoredBatch]:
+        """Up to `limit` batches from the boundary `size` on, the oldest first."""
+        with self._database.reading() as connection:
+            boundaries = connection.execute(
+                select(batches).where(batches.c.size > size).order_by(batches.c.size).limit(limit)
+            ).all()
+            if not boundaries:
+                return []
+            start, end = boundaries[0].start, boundaries[-1].size
+            logged = _entries(connection, start, end)
+            openings = _openings_between(connection, start, end)
+        return [
+            StoredBatch(
+                row.start,
+                row.root,
+                row.time_ms,
+                tuple(
+                    LoggedEntry(logged[index - start], openings.get(index, ()))
+                    for index in range(row.start, row.size)
+                ),
+            )
+            for row in boundaries
+        ]
+
+    def slots(self) -> Iterator[bytes]:
+        """The slots of the state tree, in any order; a long read, for the start only."""
+        query = select(records.c.state_key, records.c.log_index, records.c.leaf_hash)
+        with self._database.reading() as connection:
+            for key, index, leaf in _stream(connection, query):
+                yield slot(key, index, leaf)
+
+    @contextmanager
+    def snapshot(self) -> Iterator[SnapshotView]:
+        """All the records as of one moment. SQLite's WAL grows while it is open."""
+        with self._database.reading() as connection:
+            now = _head(connection)
+            yield SnapshotView(
+                now, tuple(_entries(connection, now.previous.size, now.size)), connection
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotView:
+    """The records as of one moment, and the head at that moment; good within its `with` only."""
+
+    head: StoredHead
+    # Entries of the last transaction, the state entry last.
+    last_entries: tuple[bytes, ...]
+    _connection: Connection
+
+    @property
+    def state_entry(self) -> bytes:
+        """The state entry, the last leaf of the log."""
+        return self.last_entries[-1]
+
+    @property
+    def audit_path(self) -> tuple[bytes, ...]:
+        """The audit path of the state entry."""
+        leaves = [leaf_hash(entry) for entry in self.last_entries[:-1]]
+        return self.head.previous.extend(leaves).next_audit_path()
+
+    def records(self) -> Iterator[Record]:
+        """Every record, by its state key, with the public openings."""
+        openings = _HolderOpenings(_stream(self._connection, _PUBLIC.order_by(*_CONTACT_KEY)))
+        for key, index, entry in _stream(self._connection, _RECORDS):
+            yield Record(index, entry, openings.take(key))
+
+
+_CONTACT_KEY: Final = (contacts.c.holder_id, contacts.c.field)
+
+
+class _HolderOpenings:
+    """Openings in the order of holders, handed out beside records in the order of state keys."""
+
+    def __init__(self, rows: Iterator[Any]) -> None:
+        self._groups = groupby(rows, key=itemgetter(0))
+        self._next = next(self._groups, None)
+
+    def take(self, record_key: bytes) -> tuple[Opening, ...]:
+        """The openings of that record, if they are the next."""
+        if self._next is None or record_key != state_key(Kind.HOLDER, self._next[0]):
+            return ()
+        openings = tuple(opening_of(ContactRow(*row)) for row in self._next[1])
+        self._next = next(self._groups, None)
+        return openings
+
+
+def _head(connection: Connection) -> StoredHead:
+    row = connection.execute(select(head)).one()
+    return StoredHead(
+        CompactRange(row.size, _hashes(row.compact_range)),
+        CompactRange(row.previous_size, _hashes(row.previous_range)),
+        State(row.live_keys, row.state_root, row.zone_serial) if row.size else None,
+        row.holders,
+        row.registrations,
+        row.committed_ms,
+    )
+
+
+def _hashes(data: bytes) -> tuple[bytes, ...]:
+    return tuple(data[at : at + HASH_BYTES] for at in range(0, len(data), HASH_BYTES))
+
+
+def _after(kind: Kind, key: bytes | None) -> Select[Any]:
+    first, end = bytes([kind]), bytes([kind + 1])
+    query = _RECORDS.where(records.c.state_key < end)
+    return query.where(records.c.state_key > (first if key is None else first + key))
+
+
+def _read_records(connection: Connection, query: Select[Any]) -> list[Record]:
+    rows = connection.execute(query).all()
+    holders = [key[1:] for key, _, _ in rows if key[0] == Kind.HOLDER]
+    openings = _openings_of(connection, holders) if holders else {}
+    return [Record(index, entry, openings.get(index, ())) for _, index, entry in rows]
+
+
+def _openings_of(
+    connection: Connection, holders: Sequence[bytes]
+) -> dict[int, tuple[Opening, ...]]:
+    return _by_index(connection, _PUBLIC.where(contacts.c.holder_id.in_(holders)))
+
+
+def _openings_between(
+    connection: Connection, start: int, end: int
+) -> dict[int, tuple[Opening, ...]]:
+    within = (contacts.c.log_index >= start, contacts.c.log_index < end)
+    return _by_index(connection, _PUBLIC.where(*within))
+
+
+def _by_index(connection: Connection, query: Select[Any]) -> dict[int, tuple[Opening, ...]]:
+    """Openings by the index of the entry they stand beside."""
+    found: dict[int, tuple[Opening, ...]] = {}
+    for row in connection.execute(query.order_by(*_CONTACT_KEY)):
+        contact = ContactRow(*row)
+        found[contact.log_index] = (*found.get(contact.log_index, ()), opening_of(contact))
+    return found
+
+
+def _entries(connection: Connection, start: int, end: int) -> list[bytes]:
+    query = (
+        select(entries.c.entry)
+        .where(entries.c.log_index >= start, entries.c.log_index < end)
+        .order_by(entries.c.log_index)
+    )
+    return list(connection.scalars(query))
+
+
+def _stream(connection: Connection, query: Select[Any]) -> Iterator[Any]:
+    return iter(connection.execute(query, execution_options={"yield_per": _FETCH_ROWS}))
