@@ -14,8 +14,8 @@ from smtpnic.importing import Settled
 from smtpnic.journal import Journal
 from smtpnic.rows import REPORT_COLUMNS, RefusedRow, RowReader, encode_cells
 
-# One small synced file a second costs nothing, and no more than a second's rows are sent twice.
-JOURNAL_SECONDS: Final = 1.0
+# A small synced file costs a millisecond; this bounds the rows that a crash has sent twice.
+JOURNAL_SECONDS: Final = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +94,12 @@ class Ledger:
     def _write_report(self, refused: Sequence[RefusedRow]) -> None:
         if self._report is None:
             self._report = self._open_report(0)
-            self._report.write(encode_cells(REPORT_COLUMNS))
-        for row in refused:
-            problem = row.problem
-            message = f"{problem.field}: {problem.message}" if problem.field else problem.message
-            self._report.write(encode_cells([*row.cells, str(row.line), problem.code, message]))
+            self._report.write(encode_cells([REPORT_COLUMNS]))
+        self._report.write(
+            encode_cells(
+                [*row.cells, str(row.line), row.problem.code, str(row.problem)] for row in refused
+            )
+        )
         self._report.flush()
 
     def _open_report(self, length: int) -> BinaryIO:

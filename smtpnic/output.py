@@ -41,16 +41,17 @@ class Output:
         table = _table(("", ""))
         table.show_header = False
         for name, value in values.items():
-            if value not in ("", None, [], ()):
+            # Several lines are for programs, such as a checkpoint's note.
+            if value not in ("", None, [], ()) and "\n" not in str(value):
                 table.add_row(Text(_title(name), style="bold"), _cell(value))
-        self._stdout.print(table)
+        self._show(table)
 
     def table(self, name: str, rows: Sequence[Values], **others: object) -> None:
         """Answers of one kind: a table, or a JSON object with a list and what goes with it."""
         if self.as_json:
             self.values({name: list(rows), **others})
         elif rows:
-            self._stdout.print(_filled_table(rows, show_header=True))
+            self._show(_filled_table(rows, show_header=True))
 
     def pages(self, name: str, pages: Iterable[Page[Values]]) -> None:
         """A list as it comes in: a table for each page, or one JSON object over all."""
@@ -60,7 +61,7 @@ class Output:
         page: Page[Values] = Page((), "")
         for number, page in enumerate(pages):
             if page.items:
-                self._stdout.print(_filled_table(page.items, show_header=number == 0))
+                self._show(_filled_table(page.items, show_header=number == 0))
             elif number == 0:
                 self.note(f"no {name}")
         if page.next_token:
@@ -75,6 +76,12 @@ class Output:
                 separator = ","
             token = page.next_token
         self._print(f'], "next_page_token": {json.dumps(token)}}}')
+
+    def _show(self, table: Table) -> None:
+        with self._stdout.capture() as shown:
+            self._stdout.print(table)
+        # rich fills the last column with spaces.
+        sys.stdout.writelines(line.rstrip() + "\n" for line in shown.get().splitlines())
 
     def note(self, text: str) -> None:
         """Something a person may want to know; not part of the answer."""
@@ -111,7 +118,7 @@ def time_text(milliseconds: int) -> str:
     if not milliseconds:
         return ""
     moment = datetime.fromtimestamp(milliseconds // 1000, UTC)
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return moment.isoformat().removesuffix("+00:00") + "Z"
 
 
 def _console(stream: TextIO) -> Console:
@@ -146,5 +153,4 @@ def _cell(value: object) -> Text:
         return Text("yes" if value else "no")
     if isinstance(value, (list, tuple)):
         return Text("\n".join(printable(str(part)) for part in value))
-    lines = str("" if value is None else value).splitlines()
-    return Text("\n".join(printable(line) for line in lines))
+    return Text("" if value is None else printable(str(value)))

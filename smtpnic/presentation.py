@@ -71,12 +71,11 @@ def receipt_values(receipt: Receipt, verifier: Verifier | None) -> dict[str, obj
 
     VerificationError if the checkpoint is not the log's, or does not cover the entry.
     """
+    values: dict[str, object] = {"version": receipt.index}
     if verifier is not None:
         size = open_checkpoint(receipt.checkpoint, verifier).size
         if size <= receipt.index:
             raise ProofError(f"a receipt for entry {receipt.index} with a checkpoint of {size}")
-    return {
-        "version": receipt.index,
-        "checkpoint": receipt.checkpoint.decode(errors="replace"),
-        "checkpoint_verified": verifier is not None,
-    }
+        values["checkpoint_size"] = size
+    values["checkpoint_verified"] = verifier is not None
+    return {**values, "checkpoint": receipt.checkpoint.decode(errors="replace")}

@@ -10,7 +10,7 @@ import csv
 import hashlib
 import io
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import PurePath
@@ -204,19 +204,21 @@ def _json_cells(text: str) -> tuple[str, str, str]:
     raise Problem("row", f"the line must be a JSON object with the texts {', '.join(FIELDS)}")
 
 
-def encode_row(values: Mapping[str, object], form: Format) -> bytes:
-    """One line of a file: a CSV row in the mapping's order, or a JSON object."""
-    if form is Format.JSONL:
-        return json.dumps(values, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
-    return encode_cells([str(value) for value in values.values()])
+def encode_rows(rows: Iterable[Mapping[str, object]], form: Format) -> bytes:
+    """Lines of a file: CSV in the mappings' order, or JSON objects."""
+    if form is Format.CSV:
+        return encode_cells([str(value) for value in row.values()] for row in rows)
+    lines = [json.dumps(row, ensure_ascii=False, separators=(",", ":")) + "\n" for row in rows]
+    return "".join(lines).encode()
 
 
-def encode_cells(cells: Sequence[str]) -> bytes:
-    """One line of CSV, safe to open in a spreadsheet."""
-    line = io.StringIO()
-    csv.writer(line, lineterminator="\n").writerow([_one_line(guard(cell)) for cell in cells])
-    return line.getvalue().encode()
+def encode_cells(rows: Iterable[Sequence[str]]) -> bytes:
+    """Lines of CSV, safe to open in a spreadsheet."""
+    lines = io.StringIO()
+    writer = csv.writer(lines, lineterminator="\n")
+    writer.writerows([_safe(cell) for cell in row] for row in rows)
+    return lines.getvalue().encode()
 
 
-def _one_line(cell: str) -> str:
-    return " ".join(cell.splitlines()) if not cell.isprintable() else cell
+def _safe(cell: str) -> str:
+    return guard(cell) if cell.isprintable() else guard(" ".join(cell.splitlines()))

@@ -148,7 +148,7 @@ def _contact(values: Iterable[ContactValue]) -> Iterator[registration_pb2.Contac
 def _registration(message: registration_pb2.RegistrationView) -> RegistrationView:
     return RegistrationView(
         message.address,
-        Registration.decode(message.registration.SerializeToString()),
+        Registration.from_message(message.registration),
         message.version,
         message.updated_ms,
     )
@@ -157,7 +157,7 @@ def _registration(message: registration_pb2.RegistrationView) -> RegistrationVie
 def _holder(message: registration_pb2.HolderView) -> HolderView:
     return HolderView(
         message.holder_id,
-        Holder.decode(message.holder.SerializeToString()),
+        Holder.from_message(message.holder),
         message.version,
         message.updated_ms,
         tuple(Opening.from_message(opening) for opening in message.contact),

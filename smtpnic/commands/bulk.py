@@ -24,7 +24,7 @@ from smtpnic.ledger import Ledger, Paths, resume
 from smtpnic.output import Output
 from smtpnic.presentation import REGISTRATION_COLUMNS, registration_values
 from smtpnic.progress import progress_bar
-from smtpnic.rows import Format, RowReader, encode_cells, encode_row, format_of
+from smtpnic.rows import Format, RowReader, encode_cells, encode_rows, format_of
 from smtpnic.session import Session
 
 STANDARD_STREAM = "-"
@@ -61,13 +61,13 @@ def import_(
     paths = Paths.beside(file)
     settings = session.settings()
     key = session.holder_key(settings)
-    reader_format = format_of(file, form)
     begun = Journal(str(settings.require_primary()), key.holder_id.hex())
     started = time.monotonic()
     with _open_input(file) as stream, session.primary(settings) as primary:
-        reader = RowReader(stream, reader_format)
+        reader = RowReader(stream, format_of(file, form))
         journal = _journal(paths, begun, reader, restart=restart)
         log_size = primary.statistics().log_size
+        backoff = Backoff(Random())  # noqa: S311 - jitter is no secret
         with (
             _resumable(session.output, paths, journal) as ledger,
             progress_bar(session.output.progress_console, "importing", _length(file)) as progress,
@@ -77,9 +77,9 @@ def import_(
                 ledger.settle(settled)
                 progress(settled.chunk.offset, ledger.journal.counts.rows)
 
-            backoff = Backoff(Random())  # noqa: S311 - jitter is no secret
-            run = Import(lambda: primary.submit(key), log_size, settle, backoff, may_update=update)
-            run.run(read_chunks(reader))
+            Import(lambda: primary.submit(key), log_size, settle, backoff, may_update=update).run(
+                read_chunks(reader)
+            )
     _report(session.output, ledger, journal, time.monotonic() - started)
 
 
@@ -142,15 +142,13 @@ def export(
     with session.primary(settings) as primary, _open_output(file) as stream:
         total = None if holder_id else primary.statistics().registrations
         if file_format is Format.CSV:
-            stream.write(encode_cells(REGISTRATION_COLUMNS))
+            stream.write(encode_cells([REGISTRATION_COLUMNS]))
         rows = 0
         with progress_bar(session.output.progress_console, "exporting", total) as progress:
             for page in all_pages_of(
                 lambda token: primary.registrations(MAX_PAGE_SIZE, token, holder_id)
             ):
-                stream.writelines(
-                    encode_row(registration_values(view), file_format) for view in page.items
-                )
+                stream.write(encode_rows(map(registration_values, page.items), file_format))
                 rows += len(page.items)
                 progress(rows, rows)
     if file != STANDARD_STREAM:

@@ -52,7 +52,7 @@ class FakeRegistry(registration_pb2_grpc.RegistryServicer):
     failures: int = 0
     loses_answers: bool = False
     break_stream_after: int | None = None
-    on_chunk: Callable[[int], None] = lambda _rows: None
+    on_chunk: Callable[[int], object] = lambda _rows: None
     size: int = 0
     checkpoint: bytes = b""
     holders: dict[bytes, tuple[bytes, list[ContactValue], int]] = field(default_factory=dict)

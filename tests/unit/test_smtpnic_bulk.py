@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -158,6 +159,19 @@ def test_a_broken_stream_is_opened_again(run: Run, registry: FakeRegistry, tmp_p
     (tmp_path / "in.csv").write_text(HEADER + rows(3600))
     assert counts(run("import", "in.csv")) == (3600, 0, 0, 0)
     assert len(registry.registrations) == 3600
+
+
+def test_a_stream_that_falls_silent_is_opened_again(
+    run: Run, registry: FakeRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An import never hangs for ever."""
+    monkeypatch.setattr("smtpnic.client.submit.MAX_SILENCE_SECONDS", 0.2)
+    silence = iter([5.0])
+    spoken = threading.Event()
+    registry.on_chunk = lambda _rows: [None for seconds in silence if not spoken.wait(seconds)]
+    (tmp_path / "in.csv").write_text(HEADER + rows(700))
+    assert counts(run("import", "in.csv")) == (700, 0, 0, 0)
+    spoken.set()
 
 
 def test_an_interrupted_import_goes_on(run: Run, registry: FakeRegistry, tmp_path: Path) -> None:

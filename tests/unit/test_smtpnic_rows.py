@@ -20,7 +20,7 @@ from smtpnic.rows import (
     Row,
     RowReader,
     encode_cells,
-    encode_row,
+    encode_rows,
     format_of,
     guard,
     unguard,
@@ -134,7 +134,7 @@ def test_no_cell_is_written_that_a_spreadsheet_would_run(cell: str) -> None:
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"])), min_size=1, max_size=4))
 def test_cells_make_one_line_of_csv(cells: list[str]) -> None:
     """Whatever they hold: one line, as many cells, none of them a formula."""
-    text = encode_cells(cells).decode()
+    text = encode_cells([cells]).decode()
     (found,) = csv.reader(io.StringIO(text, newline=""))
     assert len(found) == len(cells)
     assert not any(cell.startswith(FORMULA_STARTS) for cell in found)
@@ -149,15 +149,15 @@ def test_a_row_that_was_written_can_be_read(form: Format) -> None:
         "domain": "example.org",
         "reason": "=1+1",
     }
-    header = encode_cells(list(values)) if form is Format.CSV else b""
-    (row,) = read(header + encode_row(values, form), form)
+    header = encode_cells([list(values)]) if form is Format.CSV else b""
+    (row,) = read(header + encode_rows([values], form), form)
     assert isinstance(row, Row)
     assert (row.address, row.host, row.domain) == tuple(list(values.values())[:3])
 
 
 def test_json_lines_keep_values_as_they_are() -> None:
     """No apostrophe where no spreadsheet looks."""
-    assert json.loads(encode_row({"a": "=1", "b": 2}, Format.JSONL)) == {"a": "=1", "b": 2}
+    assert json.loads(encode_rows([{"a": "=1", "b": 2}], Format.JSONL)) == {"a": "=1", "b": 2}
 
 
 def test_the_suffix_tells_the_format() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -147,6 +148,30 @@ def test_the_next_mirror_is_asked_when_one_is_away(
     run("verify", ADDRESS, "--mirror", "127.0.0.1:1", code=4)
     monkeypatch.delenv("SMTPNIC_MIRRORS")
     run("verify", ADDRESS, code=2)
+
+
+def test_a_mirror_that_does_not_answer_in_time_is_unreachable(run: Run, mirrored: Mirrored) -> None:
+    """With the option that gives it more time."""
+    answered = threading.Event()
+
+    def wait(lookup: Lookup) -> Lookup:
+        answered.wait(5)
+        return lookup
+
+    mirrored.answer = wait
+    error = run("verify", ADDRESS, "--timeout", "0.2", code=4)
+    answered.set()
+    assert "no answer within 0.2 s" in error["error"]["message"]
+    assert "--timeout" in error["error"]["message"]
+
+
+def test_another_kind_of_server_is_told(run: Run, tmp_path: Path) -> None:
+    """Ports are easily mixed up."""
+    (tmp_path / "other").mkdir()
+    with serve(tmp_path / "other", FakeRegistry()) as primary:
+        options = ("--mirror", primary.address, "--ca", str(primary.ca))
+        error = run("verify", ADDRESS, *options, code=4)
+    assert "right kind of server" in error["error"]["message"]
 
 
 def test_status_tells_what_is_wrong(run: Run, mirrored: Mirrored, tmp_path: Path) -> None:
