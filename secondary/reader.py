@@ -9,6 +9,7 @@ while etcd is away.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -43,6 +44,8 @@ REFUSED_MAX_SECONDS: Final = 300.0
 # As long as gRPC itself waits between connections to etcd.
 ETCD_MAX_SECONDS: Final = 2.0
 CATCH_UP_SECONDS: Final = 0.02
+# What was loaded is behind by what was written meanwhile; longer than this it has another reason.
+BEHIND_SECONDS: Final = 5.0
 # The processes of a node that started together do not load together for ever.
 CHECK_JITTER: Final = 0.2
 STOP_SECONDS: Final = 5.0
@@ -69,7 +72,7 @@ class ReaderCounts:
     refused: int = 0
     # Views found to differ from what etcd held, at one and the same size of the log.
     diverged: int = 0
-    # Views that were older than the one that served, when they were loaded.
+    # Views loaded that were older than the one that served, and stayed so.
     behind: int = 0
     # Revisions of finished tracks that changed records without the cursor.
     strange: int = 0
@@ -148,13 +151,31 @@ class Reader(Generic[V]):
     def _run(self) -> None:
         cause = Cause.START
         while not self._stopping.is_set():
+            current = self._current_revision()
             delay = self._renew(cause)
             if delay is not None:
-                self._stopping.wait(delay)
+                self._wait(delay, current)
             elif not self._stopping.is_set():
                 self._etcd_backoff.reset()
                 self._refused_backoff.reset()
                 cause = self._attend()
+
+    def _wait(self, seconds: float, current: int) -> None:
+        """Waits so long, or until another generation is current than at revision `current`."""
+        due = time.monotonic() + seconds
+        while (left := due - time.monotonic()) > 0:
+            if self._stopping.wait(min(left, POLL_SECONDS)):
+                return
+            if self._current_revision() != current:
+                return
+
+    def _current_revision(self) -> int:
+        """When a generation became current; 0 if none is, or etcd does not tell."""
+        try:
+            return self._source.store.get(self._source.layout.current).mod_revision
+        except EtcdError as error:
+            self.contact.failed(error)
+            return 0
 
     def _renew(self, cause: Cause) -> float | None:
         """Loads a view and has it take over; the seconds to wait before the next try, if any."""
@@ -228,12 +249,14 @@ class Reader(Generic[V]):
 
     def _catch_up(self, track: Track[V], served: Track[V]) -> bool:
         """Waits until `track` is as far as what serves; False if that makes no sense any more."""
-        if _size(track) < _size(served):
-            self.counts.behind += 1
-            _log.warning("replica.behind", size=_size(track), served=_size(served))
+        patience = time.monotonic() + BEHIND_SECONDS
         while _size(track) < _size(served):
             if track.ending is not None or track.tail.is_superseded:
                 return False
+            if time.monotonic() > patience:
+                self.counts.behind += 1
+                _log.warning("replica.behind", size=_size(track), served=_size(served))
+                patience = math.inf
             if self._stopping.wait(CATCH_UP_SECONDS):
                 raise LoadCancelledError
         return True

@@ -45,10 +45,12 @@ class Header:
 
     @property
     def is_response(self) -> bool:
+        """Whether QR is set."""
         return bool(self.flags & RESPONSE_FLAG)
 
     @property
     def opcode(self) -> int:
+        """What kind of query it is; 0 for the usual."""
         return self.flags >> 11 & 0xF
 
 

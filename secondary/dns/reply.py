@@ -55,6 +55,7 @@ def bare(header: Header, rcode: Rcode) -> bytes:
 def encode(
     header: Header, query: Query, owner: DNSLabel, reply: Reply, transport: Transport
 ) -> bytes:
+    """The answer to `query`; `owner` is its name. What does not fit is left out and TC set."""
     flags = RESPONSE_FLAG | header.flags & _ECHOED_FLAGS | reply.rcode & 0xF
     if reply.authoritative:
         flags |= AUTHORITATIVE_FLAG

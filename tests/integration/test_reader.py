@@ -11,6 +11,7 @@ from typing import Self
 
 import pytest
 
+from node.retry import Backoff
 from registry.address import Address
 from registry.entry import state_key
 from registry.kinds import Kind
@@ -245,6 +246,25 @@ def test_a_forged_cursor_does_not_stop_service(cluster: Cluster) -> None:
     assert cluster.has(SECOND)
 
 
+def test_a_damaged_replica_is_left_as_soon_as_there_is_another(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long the next try is put off, a new generation is loaded when it is there."""
+    monkeypatch.setattr(reader, "POLL_SECONDS", 0.1)
+    refused = Backoff(Random(1), 3600.0, 3600.0)
+    monkeypatch.setattr(cluster.reader, "_refused_backoff", refused)
+    cluster.store.txn([], [(cluster.stored.generation.cursor, b"\xff")])
+    wait_until(lambda: cluster.reader.counts.refused >= 2, seconds=SECONDS, what="refused")
+
+    cluster.stored = StoredLog(cluster.store, cluster.log, generation=2)
+    cluster.log.put_registration(SECOND)
+    cluster.log.commit()
+    cluster.stored.put_all()
+
+    cluster.wait_size()
+    assert cluster.has(SECOND)
+
+
 def test_a_flip_swaps_to_the_new_generation(cluster: Cluster) -> None:
     """Another generation is loaded and served; the old one's deletion empties nothing."""
     old = cluster.stored.generation
@@ -342,9 +362,10 @@ def test_another_database_in_the_same_place_is_loaded(cluster: Cluster, tmp_path
 
 
 def test_a_replica_older_than_what_is_served_waits_until_it_has_caught_up(
-    cluster: Cluster,
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A replica put back to an old state is not served before it is as far as the view."""
+    monkeypatch.setattr(reader, "BEHIND_SECONDS", 0.1)
     cluster.register(SECOND)
     cluster.wait_size()
     cluster.log = LogBuilder()
