@@ -75,7 +75,11 @@ class Demo:
             [
                 *("smtpnic", "holder", "create", "--name=Example Mail"),
                 *("--email=postmaster@example.org", "--telephone=+12025550123"),
-                *("--postal-address=1 Example Street, Exampleton", "--public=name,email"),
+                *(
+                    "--postal-address=1 Example Street, Exampleton",
+                    "--public=name",
+                    "--public=email",
+                ),
             ]
         )
         self.command(["smtpnic", "import", str(rows)])
@@ -145,7 +149,8 @@ class Demo:
     def dig(self, secondary: Secondary, address: str) -> None:
         name = f"{dashed(Address.parse(address))}.{ZONE}"
         server = [f"@{secondary.address}", "-p", str(DNS_PORT)]
-        shown = self.command(["dig", *server, name, "A", name, "TXT", "+noall", "+answer"])
+        # Options before the first name hold for both.
+        shown = self.command(["dig", "+noall", "+answer", *server, name, "A", name, "TXT"])
         self.expect(address in shown, f"{secondary.name} answers {name}")
 
     def command(self, command: Sequence[str], lines: int = SHOWN_LINES) -> str:
