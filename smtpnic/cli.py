@@ -74,6 +74,7 @@ app = typer.Typer(
     epilog=f"These options may stand before the command or after it. {EXIT_CODES}",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 

@@ -22,7 +22,11 @@ from smtpnic.holder_key import (
 from smtpnic.presentation import holder_values, receipt_values
 from smtpnic.session import Session
 
-app = typer.Typer(no_args_is_help=True, help="Who registers: create, update, withdraw, show, list.")
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    help="Who registers: create, update, withdraw, show, list.",
+)
 
 Name = Annotated[str | None, typer.Option(help="Name of the person or organisation.")]
 PostalAddress = Annotated[str | None, typer.Option(help="Postal address, on one line.")]
