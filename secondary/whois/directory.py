@@ -8,13 +8,13 @@ from itertools import islice
 from typing import Final, Self
 
 from registry.address import Address
-from registry.batch import Record
+from registry.batch import Record, outline_record
 from registry.contact import Commitment, Opening, check_opening
 from registry.entry import Entry, state_key
 from registry.errors import VerificationError
 from registry.holder import Holder
 from registry.kinds import Kind
-from registry.registration import Registration
+from registry.registration import Registration, outline_host
 from secondary.view import Standing
 
 _REGISTRATION: Final = Kind.REGISTRATION
@@ -83,7 +83,7 @@ class Directory:
     def put(self, state_key: bytes, payload: bytes, record: bytes) -> None:
         """Takes a record of any kind; a registration is found by its host, too."""
         if state_key[0] == _REGISTRATION:
-            host = Registration.decode(payload).host
+            host = outline_host(payload)
             before = self._host(state_key)
             if before != host:
                 self._forget_host(before, state_key)
@@ -113,7 +113,7 @@ class Directory:
         record = self._records.get(state_key)
         if record is None:
             return None
-        return Registration.decode(Entry.decode(Record.decode(record).entry).payload).host
+        return outline_host(outline_record(record)[3])
 
     def _learn_host(self, host: str, state_key: bytes) -> None:
         found = self._hosts.get(host)
