@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from primary.public_log import PublicLog
 from primary.services.events import freshness_event
@@ -19,23 +19,28 @@ class Freshness:
         self,
         log: PublicLog,
         cosigner: Cosigner,
-        interval_seconds: float,
+        is_newest: Callable[[], Awaitable[bool]],
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`clock` gives seconds since 1970-01-01T00:00:00Z."""
+        """`is_newest` tells whether the head is still the log's; nothing is cosigned if not.
+
+        `clock` gives seconds since 1970-01-01T00:00:00Z.
+        """
         self._log = log
         self._cosigner = cosigner
-        self._interval_seconds = interval_seconds
+        self._is_newest = is_newest
         self._clock = clock
 
-    def renew(self) -> None:
-        """Cosigns now."""
+    async def renew(self) -> None:
+        """Cosigns now, if the head is the newest."""
+        if not await self._is_newest():
+            return
         head = self._log.head
         note = cosign(head.checkpoint, self._cosigner, int(self._clock()))
         self._log.freshen(note, freshness_event(head.size, note))
 
-    async def run(self) -> None:
-        """Cosigns every interval, until cancelled."""
+    async def run(self, interval_seconds: float) -> None:
+        """Cosigns every interval, until cancelled; raises what `is_newest` raises."""
         while True:
-            self.renew()
-            await asyncio.sleep(self._interval_seconds)
+            await self.renew()
+            await asyncio.sleep(interval_seconds)

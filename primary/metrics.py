@@ -29,7 +29,7 @@ class PrimaryMetrics:
         )
         self.commit_seconds = Histogram(
             "smtpnic_commit_seconds",
-            "From taking a batch up to its sync on disk.",
+            "For each batch, what the commit took that it was part of, syncs included.",
             registry=self.registry,
             buckets=COMMIT_BUCKETS,
         )

@@ -36,6 +36,7 @@ from primary.services.replication import ReplicationService, Sources
 from primary.settings import PrimarySettings
 from primary.snapshot_maker import SnapshotMaker
 from primary.snapshots import SnapshotFiles
+from primary.store.errors import FencedError, StoreUnavailableError
 from primary.store.store import Store
 from primary.tile_keeper import TileKeeper
 
@@ -76,7 +77,7 @@ class Primary:
             settings.snapshot_every,
             self._metrics.snapshot_seconds.set,
         )
-        self._freshness = Freshness(self._log, opened.keys.freshness, settings.freshness_seconds)
+        self._freshness = Freshness(self._log, opened.keys.freshness, self._is_newest)
         self._bulk = BulkSubmission(self._intake, self._metrics, settings.intake.bulk_requests)
         self._listeners = self._make_listeners()
         self._watch()
@@ -99,7 +100,7 @@ class Primary:
                 stop.wait(),
                 self._intake.wait_stopped(),
                 self._tiles.run(),
-                self._freshness.run(),
+                self._freshness.run(self._opened.settings.freshness_seconds),
             )
         ]
         try:
@@ -120,6 +121,25 @@ class Primary:
         self._log.grow(head, batch_event(committed.batch))
         self._tiles.offer(committed.batch.start, committed.leaf_hashes)
         self._snapshots.log_grew(head.size)
+
+    async def _is_newest(self) -> bool:
+        """Whether the head is the log's still; FencedError when another primary wrote since.
+
+        An idle primary would not notice, and would go on to call an old checkpoint the newest.
+        """
+        head, was_idle = self._log.head, self._intake.waiting == 0
+        try:
+            stored = await self._pool.run(self._opened.store.reader.head)
+        except StoreUnavailableError as error:
+            _log.warning("freshness.withheld", error=str(error))
+            return False
+        is_idle = was_idle and self._intake.waiting == 0 and head is self._log.head
+        if is_idle and (stored.size, stored.root) != (head.size, head.root):
+            raise FencedError(
+                f"the database stands at size {stored.size}, not at {head.size}: another primary "
+                "writes it; this one stops"
+            )
+        return True
 
     async def _drain(self) -> None:
         """Answers what was taken, tells streams to go elsewhere, and cuts what is left."""

@@ -6,9 +6,11 @@ import shutil
 import signal
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import grpc
+import pytest
 
 from lab.cluster import loopback_network
 from lab.process import LabProcess, program
@@ -112,58 +114,64 @@ def _versions(stub: RegistryStub) -> dict[str, int]:
         request.page_token = page.next_page_token
 
 
-def _second_primary(first: RunningPrimary, root: Path) -> tuple[LabProcess, str]:
-    """Another primary with the first one's keys and database, and its own files."""
-    directory = root / "second"
-    shutil.copytree(
-        first.cluster.primary_dir, directory, ignore=shutil.ignore_patterns("run", "*.sqlite3*")
-    )
-    address = f"{loopback_network()}.10"
-    database = first.cluster.primary_dir / "data/registry.sqlite3"
-    environment = {
-        "SMTPNIC_PRIMARY_STORE": f"sqlite:///{database}",
-        "SMTPNIC_PRIMARY_PUBLIC__LISTEN": f"{address}:7441",
-        "SMTPNIC_PRIMARY_NODES__LISTEN": f"{address}:7442",
-        "SMTPNIC_PRIMARY_HTTP__LISTEN": f"{address}:7440",
-    }
-    command = [program("smtpnic-primary"), "run", "-c", str(directory / "primary.toml")]
-    return LabProcess("second", command, root / "second.log", environment), f"{address}:7441"
-
-
-def test_of_two_primaries_on_one_database_the_fenced_one_ends(tmp_path: Path) -> None:
-    """Only one of them ever commits; the other stops at once, and not with 0."""
-    with running_primary(tmp_path) as first:
-        second, target = _second_primary(first, tmp_path)
-        with first.public_channel() as channel:
-            registrant = Registrant(channel)
-            registrant.create_holder()
-            # The second starts where the first stands.
-            shutil.copy(
-                first.cluster.primary_dir / "data/checkpoint", tmp_path / "second/data/checkpoint"
-            )
-            second.start()
-            try:
-                _check_fence(first, second, target, registrant)
-            finally:
-                second.kill()
-
-
-def _check_fence(
-    first: RunningPrimary, second: LabProcess, target: str, registrant: Registrant
+@pytest.mark.parametrize(
+    ("freshness_seconds", "asks"), [(3600, True), (0.1, False)], ids=["asked", "idle"]
+)
+def test_of_two_primaries_on_one_database_the_fenced_one_ends(
+    tmp_path: Path, freshness_seconds: float, asks: bool
 ) -> None:
-    cluster = first.cluster
-    with secure_channel(target, cluster.ca, cluster.primary_address) as channel:
-        grpc.channel_ready_future(channel).result(SECONDS)
-        source = addresses()
-        registrant.register(next(source))
-        other = Registrant(channel, registrant.holder_id, registrant.management_key)
-        refused = False
+    """Only one of them ever commits; the other stops at once, and not with 0.
+
+    Asked for a change it cannot commit it; idle it finds out before it next says that its
+    checkpoint is the newest.
+    """
+    with running_primary(tmp_path) as first, first.public_channel() as channel:
+        registrant = Registrant(channel)
+        registrant.create_holder()
+        second = _Second(first, tmp_path, freshness_seconds)
+        with second.running() as other_channel:
+            registrant.register("198.18.0.1")
+            if asks:
+                other = Registrant(other_channel, registrant.holder_id, registrant.management_key)
+                with pytest.raises(grpc.RpcError):
+                    other.register("198.18.0.2")
+            assert second.process.wait(SECONDS) != 0
+        registrant.register("198.18.0.3")
+        assert "lead to the signed root" in first.command("check")
+
+
+class _Second:
+    """Another primary with the first one's keys and database, and its own files."""
+
+    def __init__(self, first: RunningPrimary, root: Path, freshness_seconds: float) -> None:
+        self._first = first
+        directory = root / "second"
+        ignored = shutil.ignore_patterns("run", "*.sqlite3*")
+        shutil.copytree(first.cluster.primary_dir, directory, ignore=ignored)
+        address = f"{loopback_network()}.10"
+        database = first.cluster.primary_dir / "data/registry.sqlite3"
+        self._public = f"{address}:7441"
+        self.process = LabProcess(
+            "second",
+            [program("smtpnic-primary"), "run", "-c", str(directory / "primary.toml")],
+            root / "second.log",
+            {
+                "SMTPNIC_PRIMARY_STORE": f"sqlite:///{database}",
+                "SMTPNIC_PRIMARY_FRESHNESS_SECONDS": str(freshness_seconds),
+                "SMTPNIC_PRIMARY_PUBLIC__LISTEN": self._public,
+                "SMTPNIC_PRIMARY_NODES__LISTEN": f"{address}:7442",
+                "SMTPNIC_PRIMARY_HTTP__LISTEN": f"{address}:7440",
+            },
+        )
+
+    @contextmanager
+    def running(self) -> Iterator[grpc.Channel]:
+        """Its public listener, once it answers."""
+        self.process.start()
+        cluster = self._first.cluster
         try:
-            other.register(next(source))
-        except grpc.RpcError:
-            refused = True
-    assert refused
-    assert second.wait(SECONDS) != 0
-    assert cluster.primary.running
-    registrant.register(next(source))
-    assert "lead to the signed root" in first.command("check")
+            with secure_channel(self._public, cluster.ca, cluster.primary_address) as channel:
+                grpc.channel_ready_future(channel).result(SECONDS)
+                yield channel
+        finally:
+            self.process.kill()
