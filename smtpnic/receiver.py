@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
@@ -27,6 +27,8 @@ DNS_PORT: Final = 53
 # DNS flag day 2020: what passes unfragmented everywhere.
 EDNS_PAYLOAD_BYTES: Final = 1232
 MAX_CONCURRENT_SERVERS: Final = 16
+# Of asking again while waiting: a change takes some milliseconds from the primary to DNS.
+POLL_SECONDS: Final = 0.005
 
 
 class Finding(StrEnum):
@@ -90,6 +92,27 @@ def ask_all(
     """The answers of all servers, in their order; they are asked at the same time."""
     with ThreadPoolExecutor(min(len(servers), MAX_CONCURRENT_SERVERS)) as pool:
         return list(pool.map(lambda server: ask(server, address, zone, timeout_seconds), servers))
+
+
+def wait_registered(
+    servers: Sequence[Endpoint], address: Address, zone: str, timeout_seconds: float
+) -> list[Answer]:
+    """Each server's first answer that finds the address registered, or its last one in time.
+
+    The answers' `milliseconds` count from this call.
+    """
+    started = time.monotonic()
+
+    def wait(server: Endpoint) -> Answer:
+        while True:
+            answer = ask(server, address, zone, timeout_seconds)
+            waited = time.monotonic() - started
+            if answer.finding is Finding.REGISTERED or waited > timeout_seconds:
+                return replace(answer, milliseconds=waited * 1000)
+            time.sleep(POLL_SECONDS)
+
+    with ThreadPoolExecutor(min(len(servers), MAX_CONCURRENT_SERVERS)) as pool:
+        return list(pool.map(wait, servers))
 
 
 def ask(server: Endpoint, address: Address, zone: str, timeout_seconds: float) -> Answer:

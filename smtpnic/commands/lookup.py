@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from node.endpoint import Endpoint
 from node.exits import ExitCode
 from registry.address import Address
-from smtpnic.commands.registrations import AddressArgument
+from smtpnic.commands.arguments import AddressArgument
 from smtpnic.session import Session
+from smtpnic.settings import Settings
 
 if TYPE_CHECKING:
     from smtpnic.receiver import Answer
@@ -30,19 +32,27 @@ def lookup(
     Asks the DNS servers given, else those of the configuration, else the resolvers of this
     machine. Exit code 0: registered; 1: not registered; 4: some server failed to answer.
     """
-    # dnspython takes a third of a second to load.
-    from smtpnic.receiver import ask_all, parse_server, system_servers  # noqa: PLC0415
+    from smtpnic.receiver import ask_all  # noqa: PLC0415
 
     session: Session = context.obj
     settings = session.settings(dns_servers=server or None, zone=zone)
     parsed = Address.parse(address)
-    servers = [parse_server(text) for text in settings.dns_servers] or system_servers()
-    answers = ask_all(servers, parsed, settings.zone, settings.timeout)
-    session.output.table("answers", [_values(answer) for answer in answers], address=str(parsed))
-    raise typer.Exit(_exit_code(answers))
+    answers = ask_all(dns_servers(settings), parsed, settings.zone, settings.timeout)
+    rows = [answer_values(answer) for answer in answers]
+    session.output.table("answers", rows, address=str(parsed))
+    raise typer.Exit(answers_exit_code(answers))
 
 
-def _values(answer: Answer) -> dict[str, object]:
+def dns_servers(settings: Settings) -> list[Endpoint]:
+    """The DNS servers of the settings, else this machine's resolvers."""
+    # dnspython takes a third of a second to load.
+    from smtpnic.receiver import parse_server, system_servers  # noqa: PLC0415
+
+    return [parse_server(text) for text in settings.dns_servers] or system_servers()
+
+
+def answer_values(answer: Answer) -> dict[str, object]:
+    """One server's answer, as it is printed."""
     return {
         **asdict(answer),
         "server": str(answer.server),
@@ -52,7 +62,8 @@ def _values(answer: Answer) -> dict[str, object]:
     }
 
 
-def _exit_code(answers: list[Answer]) -> ExitCode:
+def answers_exit_code(answers: list[Answer]) -> ExitCode:
+    """What the answers come to: a failure outweighs a "not registered"."""
     from smtpnic.receiver import Finding  # noqa: PLC0415
 
     findings = {answer.finding for answer in answers}

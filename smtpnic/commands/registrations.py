@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from node.endpoint import Endpoint
 from node.errors import ConfigurationError
+from registry.address import Address
+from smtpnic.commands.arguments import AddressArgument
 from smtpnic.commands.listing import AllPages, PageSize, PageToken, list_pages
+from smtpnic.commands.lookup import answer_values, answers_exit_code, dns_servers
 from smtpnic.holder_key import is_holder_id
 from smtpnic.presentation import receipt_values, registration_values
 from smtpnic.session import Session
+from smtpnic.settings import Settings
 
-AddressArgument = Annotated[
-    str, typer.Argument(metavar="ADDRESS", help="IPv4 or IPv6 address of the mail server.")
-]
+if TYPE_CHECKING:
+    from smtpnic.receiver import Answer
+
 Host = Annotated[str, typer.Option(help="Its host name, which its PTR record gives.")]
 Domain = Annotated[str, typer.Option(help="The domain that the host belongs to.")]
 NewHost = Annotated[str | None, typer.Option(help="The new host name.")]
@@ -22,17 +27,47 @@ NewDomain = Annotated[str | None, typer.Option(help="The new domain.")]
 Of = Annotated[
     str, typer.Option("--of", metavar="ID", help="Only those of the holder with this identifier.")
 ]
+Wait = Annotated[
+    bool,
+    typer.Option(
+        "--wait",
+        help="Then wait until the DNS servers answer with it, and show how long each took.",
+    ),
+]
 Mine = Annotated[bool, typer.Option("--mine", help="Only your own (--holder chooses).")]
 
 
-def register(context: typer.Context, address: AddressArgument, host: Host, domain: Domain) -> None:
+def register(
+    context: typer.Context,
+    address: AddressArgument,
+    host: Host,
+    domain: Domain,
+    *,
+    wait: Wait = False,
+) -> None:
     """Register a mail server. Doing it again changes nothing."""
     session: Session = context.obj
     settings = session.settings()
     key = session.holder_key(settings)
+    servers = dns_servers(settings) if wait else []
     with session.primary(settings) as primary:
         receipt = primary.register(key, address, host, domain)
-    session.output.values({"address": address, **receipt_values(receipt, settings.verifier())})
+        answers = _wait_in_dns(servers, address, settings) if wait else []
+    values = {"address": address, **receipt_values(receipt, settings.verifier())}
+    if not wait:
+        session.output.values(values)
+        return
+    if not session.output.as_json:
+        session.output.values(values)
+    rows = [answer_values(answer) for answer in answers]
+    session.output.table("answers", rows, **values)
+    raise typer.Exit(answers_exit_code(answers))
+
+
+def _wait_in_dns(servers: list[Endpoint], address: str, settings: Settings) -> list[Answer]:
+    from smtpnic.receiver import wait_registered  # noqa: PLC0415
+
+    return wait_registered(servers, Address.parse(address), settings.zone, settings.timeout)
 
 
 def update(

@@ -18,7 +18,7 @@ from registry.kinds import Kind
 from registry.proof import VerifiedLookup, verify_lookup
 from registry.registration import Registration
 from smtpnic.bundle import Bundle
-from smtpnic.commands.registrations import AddressArgument
+from smtpnic.commands.arguments import AddressArgument
 from smtpnic.errors import UnreachableError
 from smtpnic.output import time_text
 from smtpnic.presentation import registration_fields

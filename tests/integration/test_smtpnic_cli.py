@@ -201,10 +201,10 @@ def test_a_mirror_answers_without_the_primary(tmp_path: Path) -> None:
         person = Person(cluster, tmp_path / "home")
         person.run("holder", "create", "--name", "Example")
         names = ("--host", "mx.example.org", "--domain", "example.org")
-        size = person.run("register", address, *names)["checkpoint_size"]
-        wait_until(
-            lambda: cluster.visible_everywhere(address), seconds=30, what="seen at the secondary"
-        )
+        registered = person.run("register", address, *names, "--wait")
+        size = registered["checkpoint_size"]
+        assert [answer["finding"] for answer in registered["answers"]] == ["registered"]
+        assert cluster.visible_everywhere(address)
         assert person.run("status")["nodes"][1]["lag"] == 0
         cluster.primary.stop()
 
