@@ -14,7 +14,7 @@ from primary.opening import DoubtfulStateError, check_log
 from primary.settings import PrimarySettings
 from primary.store.reader import Reader
 from primary.store.store import Store
-from primary.store.values import StoredHead
+from primary.store.values import StoredBatch, StoredHead
 from registry.errors import RootMismatchError, StateMismatchError
 from registry.limits import HASH_BYTES
 from registry.merkle import CompactRange
@@ -80,7 +80,7 @@ def _replay(
     tree = StateTree()
     replay = Replay(signer.verifier(), CompactRange.empty(), tree, 0)
     while replay.size < head.size:
-        stored = reader.batches_from(replay.size, BATCHES_A_READ)
+        stored = _read_batches(reader, replay.size)
         if not stored:
             raise RootMismatchError(f"the log ends at {replay.size}, not at {head.size}")
         for batch in stored:
@@ -95,6 +95,14 @@ def _replay(
     if head.state is None or tree.root != head.state.state_root:
         raise StateMismatchError("the entries do not lead to the state that the database states")
     return tree.live, replay.zone_serial
+
+
+def _read_batches(reader: Reader, size: int) -> list[StoredBatch]:
+    try:
+        return reader.batches_from(size, BATCHES_A_READ)
+    except IndexError:
+        # Fewer rows than the boundaries of the batches span.
+        raise RootMismatchError(f"entries are missing behind {size}") from None
 
 
 class _Tiles:
