@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import Connection, Dialect, Engine, PoolProxiedConnection, create_engine, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
+from node.files import PRIVATE_MODE
 from primary.store.errors import SchemaError, StoreUnavailableError
 
 SQLITE: Final = "sqlite"
@@ -43,6 +45,8 @@ class Database:
         self._writer = _engine(parsed, connections=1)
         self._readers = _engine(parsed, connections=MAX_READERS)
         if self.kind == SQLITE:
+            for engine in (self._writer, self._readers):
+                event.listen(engine, "do_connect", _make_private)
             event.listen(self._writer, "connect", _configure_sqlite_writer)
             event.listen(self._writer, "begin", _begin_sqlite_writer)
             event.listen(self._readers, "connect", _configure_sqlite_reader)
@@ -102,8 +106,13 @@ def translated_errors() -> Iterator[None]:
     try:
         yield
     except SQLAlchemyError as error:
-        cause = getattr(error, "orig", None) or error
-        raise StoreUnavailableError(f"the database refused: {cause}") from error
+        raise refusal(getattr(error, "orig", None) or error) from error
+
+
+def refusal(cause: BaseException) -> StoreUnavailableError:
+    """The driver's error as ours; its first line only, for PostgreSQL's next ones show values."""
+    reason, _, _ = str(cause).partition("\n")
+    return StoreUnavailableError(f"the database refused: {reason}")
 
 
 def _parse(url: str) -> URL:
@@ -142,6 +151,14 @@ def _engine(url: URL, connections: int) -> Engine:
         hide_parameters=True,
         **options,
     )
+
+
+def _make_private(
+    _dialect: Dialect, _record: object, arguments: Sequence[Any], _options: object
+) -> None:
+    """A new file is its owner's alone: it will hold contact that is not public."""
+    with suppress(OSError):
+        Path(arguments[0]).touch(mode=PRIVATE_MODE)
 
 
 def _configure_sqlite(connection: Any, pragmas: tuple[str, ...]) -> None:

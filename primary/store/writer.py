@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
@@ -9,8 +10,8 @@ from typing import Any, Final
 from sqlalchemy import Dialect, bindparam, text, update
 
 from primary.store import schema
-from primary.store.database import Database
-from primary.store.errors import FencedError, StoreUnavailableError
+from primary.store.database import LOCK_SECONDS, SQLITE, Database, refusal
+from primary.store.errors import FencedError
 from primary.store.statements import (
     Cursor,
     Delete,
@@ -28,6 +29,9 @@ from primary.store.values import (
     Wanted,
 )
 
+# Each attempt copies what it can of the WAL: not at every commit while a snapshot is read.
+SCRUB_PAUSE_SECONDS: Final = 1.0
+
 _HEAD_VALUES: Final = tuple(column.name for column in schema.head.columns if column.name != "id")
 
 
@@ -38,6 +42,8 @@ class Writer:
         self._database = database
         self._statements = _Statements(database.dialect)
         self._connection: Any = None
+        self._scrub_due = False
+        self._scrub_after_seconds = 0.0
 
     @contextmanager
     def transaction(self) -> Iterator[WriteTransaction]:
@@ -48,14 +54,18 @@ class Writer:
         """
         try:
             cursor = self._begin()
-            yield WriteTransaction(cursor, self._statements)
+            transaction = WriteTransaction(cursor, self._statements)
+            yield transaction
             self._connection.commit()
         except self._database.driver_error as error:
             self._give_up()
-            raise StoreUnavailableError(f"the database refused: {error}") from error
+            raise refusal(error) from error
         except BaseException:
             self._give_up()
             raise
+        self._scrub_due |= transaction.erased and self._database.kind == SQLITE
+        if self._scrub_due and time.monotonic() >= self._scrub_after_seconds:
+            self._scrub(cursor)
 
     def close(self) -> None:
         """Gives the connection back."""
@@ -71,6 +81,22 @@ class Writer:
             cursor.execute(self._database.explicit_begin)
         return cursor
 
+    def _scrub(self, cursor: Any) -> None:
+        """Takes what was erased out of the WAL too, which would keep it until it is overwritten.
+
+        While a reader holds the WAL it has to wait, for the commits after this one.
+        """
+        self._scrub_after_seconds = time.monotonic() + SCRUB_PAUSE_SECONDS
+        try:
+            cursor.execute("PRAGMA busy_timeout = 0")
+            busy, _, _ = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            cursor.execute(f"PRAGMA busy_timeout = {LOCK_SECONDS * 1000}")
+        except self._database.driver_error:
+            # The transaction itself is on disk; a fresh connection will try this again.
+            self._give_up()
+        else:
+            self._scrub_due = bool(busy)
+
     def _give_up(self) -> None:
         """Rolls back by dropping the connection: whatever state it is in, that ends it."""
         if self._connection is not None:
@@ -79,11 +105,12 @@ class Writer:
 
 
 class WriteTransaction:
-    """What can be done within a writer's transaction."""
+    """What can be done within a writer's transaction; `erased`: whether it erases contact."""
 
     def __init__(self, cursor: Cursor, statements: _Statements) -> None:
         self._cursor = cursor
         self._statements = statements
+        self.erased = False
 
     def current(self, wanted: Wanted) -> Current:
         """What the database holds of what is wanted."""
@@ -108,6 +135,7 @@ class WriteTransaction:
         are equal when only receipts are kept.
         """
         self._move_head(before, after)
+        self.erased |= bool(rows.erased_contacts)
         write, cursor = self._statements, self._cursor
         if after.size > before.size:
             boundary = (after.size, before.size, after.root, after.committed_ms)

@@ -153,14 +153,36 @@ def test_only_the_newest_public_contact_travels(log: Log) -> None:
 def test_an_erased_contact_is_gone_from_the_disk(log: Log) -> None:
     """Neither the database nor its journal holds it any more, public or private (P6)."""
     log.versions(ME.create(CONTACT), OTHER.create((NAME,)))
-    log.versions(ME.update_contact(NAME))
-    log.versions(WithdrawHolder(OTHER.holder_id, OTHER.key))
-    log.close()
-    disk = b"".join(path.read_bytes() for path in log.directory.iterdir() if path.is_file())
+    log.versions(ME.update_contact(NAME), WithdrawHolder(OTHER.holder_id, OTHER.key))
+    disk = _disk(log)
     assert 1 == disk.count(NAME.value.encode())
     assert EMAIL.value.encode() not in disk
     assert TELEPHONE.value.encode() not in disk
-    log.reopen()
+
+
+def test_an_erasure_that_a_reader_holds_up_is_made_good(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The commits after the reader's end see to it; none of them waits for it."""
+    monkeypatch.setattr("primary.store.writer.SCRUB_PAUSE_SECONDS", 0.0)
+    log.versions(ME.create(CONTACT))
+    with log.store.reader.snapshot():
+        log.versions(ME.update_contact(NAME))
+        log.versions(ME.register("198.18.0.1"))
+        assert EMAIL.value.encode() in _disk(log)
+    log.versions(ME.register("198.18.0.2"))
+    assert EMAIL.value.encode() not in _disk(log)
+
+
+def test_the_database_is_its_owners_only(log: Log) -> None:
+    """It holds what is not public, and so does its journal."""
+    files = list(log.directory.glob("registry.sqlite3*"))
+    assert {0o600} == {path.stat().st_mode & 0o777 for path in files}
+    assert len(files) > 1
+
+
+def _disk(log: Log) -> bytes:
+    return b"".join(path.read_bytes() for path in log.directory.iterdir() if path.is_file())
 
 
 def test_the_same_change_under_one_key_is_made_once(log: Log) -> None:
