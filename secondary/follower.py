@@ -20,6 +20,8 @@ from registry.batch import Batch
 from registry.checkpoint import open_checkpoint
 from registry.errors import ForkError, UnknownCriticalKindError, VerificationError
 from registry.replay import VerifiedBatch
+from registry.snapshot import SnapshotHeader
+from secondary.background import run_in_background
 from secondary.bootstrap import Bootstrap
 from secondary.cursor import open_freshness
 from secondary.etcd import EtcdStore
@@ -204,7 +206,7 @@ class Follower:
         self._reopen.clear()
         self._opened = None
         self._board.enter(Phase.LOADING)
-        opened = self._opening.open()
+        opened = run_in_background(self._opening.open)
         self._hold(opened)
         return opened
 
@@ -343,13 +345,13 @@ class Follower:
         ours, position = opened.must_extend
         theirs = UpstreamTiles(self._upstream)
         bootstrap = Bootstrap(self._store, self._generations, self._verifier)
+
+        def check(header: SnapshotHeader) -> None:
+            note = header.signed_state.checkpoint
+            check_extends(ours, position, note, theirs, self._verifier)
+
         try:
-            return bootstrap.load(
-                path,
-                lambda header: check_extends(
-                    ours, position, header.signed_state.checkpoint, theirs, self._verifier
-                ),
-            )
+            return run_in_background(lambda: bootstrap.load(path, check))
         except ReplicaDamagedError:
             # etcd's doing: the file may be loaded again.
             raise

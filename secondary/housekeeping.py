@@ -7,8 +7,10 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from node.failpoints import failpoint
 from node.logging import get_logger
 from registry.note import Verifier
+from secondary.background import lower_priority
 from secondary.etcd import EtcdStore
 from secondary.etcd_values import EtcdError
 from secondary.generations import CLAIM_SECONDS, Generations
@@ -54,6 +56,7 @@ class Housekeeping:
         self._stopping.set()
 
     def _run(self, replica: Callable[[], Replica | None], doubt: Callable[[], None]) -> None:
+        lower_priority()
         seen: Generation | None = None
         cleanups: list[float] = []
         recheck = time.monotonic() + self._recheck_seconds
@@ -77,6 +80,7 @@ class Housekeeping:
             for generation in self._generations.leftovers():
                 deleted = 0
                 for count in self._generations.delete(generation):
+                    failpoint("cleanup.in_deletion")
                     deleted += count
                     if self._stopping.wait(PAUSE_SECONDS):
                         return

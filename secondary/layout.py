@@ -141,10 +141,10 @@ def parse_number(text: bytes) -> int | None:
 
 
 def _suffix(state_key: bytes) -> bytes:
-    kind, key = state_key[:1], state_key[1:].hex().encode()
-    if kind == _REGISTRATION:
-        return b"r/4/" + key if len(state_key) == 5 else b"r/6/" + key
-    return b"h/" + key if kind == _HOLDER else b"k/%d/" % state_key[0] + key
+    kind, key = state_key[0], state_key.hex()[2:]
+    if kind == Kind.REGISTRATION:
+        return f"r/{4 if len(state_key) == 5 else 6}/{key}".encode()
+    return (f"h/{key}" if kind == Kind.HOLDER else f"k/{kind}/{key}").encode()
 
 
 def _state_key(suffix: bytes) -> bytes | None:

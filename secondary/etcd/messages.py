@@ -32,12 +32,15 @@ def transaction(
 ) -> etcdrpc.TxnRequest:
     """A transaction that does all of it if every comparison holds, and otherwise nothing."""
     request = etcdrpc.TxnRequest(compare=[_compare(comparison) for comparison in comparisons])
-    operations = request.success
+    add = request.success.add
     for key, value in puts:
-        put = operations.add().request_put
-        put.key, put.value, put.lease = key, value, lease
+        put = add().request_put
+        put.key, put.value = key, value
+        # An attribute that is set costs, even to its default; bulk puts have no lease.
+        if lease:
+            put.lease = lease
     for key in deletes:
-        operations.add().request_delete_range.key = key
+        add().request_delete_range.key = key
     return request
 
 

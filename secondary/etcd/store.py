@@ -47,8 +47,8 @@ MAX_RECEIVE_BYTES = 64 << 20
 MAX_TXN_OPERATIONS = 128
 MAX_TXN_BYTES = 1_500_000
 PAGE_KEYS = 5_000
-# Bulk: transactions of about 100 puts, some under way at once, keep etcd busy.
-BULK_OPERATIONS = 100
+# Bulk: the largest transactions, some under way at once, keep etcd busy.
+BULK_OPERATIONS = MAX_TXN_OPERATIONS
 BULK_BYTES = 1 << 20
 BULK_OUTSTANDING = 8
 CALL_SECONDS = 5.0
