@@ -30,6 +30,8 @@ DNS_HTTP_PORT = 7451
 WHOIS_HTTP_PORT = 7452
 DNS_PORT = 5353
 WHOIS_PORT = 4343
+# Nobody's resolver has to notice before a secondary of the lab leaves.
+SECONDARY_ENV = {"SMTPNIC_SECONDARY_DRAIN_SECONDS": "0.2"}
 
 
 def loopback_network() -> str:
@@ -128,7 +130,8 @@ class Cluster:
             self.primary_env,
         )
         self.secondaries = [
-            self._secondary(number, dict(secondary_env or {})) for number in range(secondaries)
+            self._secondary(number, SECONDARY_ENV | dict(secondary_env or {}))
+            for number in range(secondaries)
         ]
 
     def _secondary(self, number: int, env: Mapping[str, str]) -> Secondary:
