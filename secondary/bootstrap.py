@@ -70,6 +70,7 @@ class Bootstrap:
                 self._store.put_all(puts, [claim.guard])
         except OSError as error:
             raise StorageError(f"cannot read the snapshot: {error}") from error
+        failpoint("snapshot.before_cursor")
         header = reader.header
         cursor = Cursor(header.signed_state, header.compact_range)
         key = claim.generation.cursor
