@@ -25,7 +25,7 @@ from secondary.services.mirror import MirrorServer, MirrorService
 from secondary.settings import SecondarySettings
 from secondary.upstream import Upstream
 
-LOCK_SECONDS: Final = 15.0
+LOCK_SECONDS: Final = 5.0
 # How long a thread that loads may keep the interpreter from one that answers (Python: 5 ms).
 SWITCH_SECONDS: Final = 0.0005
 

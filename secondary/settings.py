@@ -14,6 +14,7 @@ from pydantic import Field, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from node.endpoint import Endpoint
+from node.limits import BACKOFF_FIRST_SECONDS, BACKOFF_MAX_SECONDS
 from node.logging import LogFormat, LogLevel
 from node.settings import Section, Settings, SettingsEndpoint, SettingsPath
 from registry.errors import RegistryError
@@ -132,8 +133,8 @@ class FollowerSettings(Section):
 
     http: SettingsEndpoint = Endpoint("127.0.0.1", 7450)
     # Between losing the upstream and asking again, growing from the first to the second.
-    retry_seconds: Seconds = 0.2
-    max_retry_seconds: Seconds = 30.0
+    retry_seconds: Seconds = BACKOFF_FIRST_SECONDS
+    max_retry_seconds: Seconds = BACKOFF_MAX_SECONDS
     # After upstream gave something that is not what the registry signed.
     distrust_seconds: Seconds = 300.0
     # A generation that is no longer served is deleted after so long.

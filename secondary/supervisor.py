@@ -24,7 +24,7 @@ from secondary.etcd_values import EtcdError
 from secondary.preflight import Verdict, check_running, check_version, require
 from secondary.settings import Role, SecondarySettings
 
-LOCK_SECONDS: Final = 15.0
+LOCK_SECONDS: Final = 5.0
 # Beyond the time in which a role drains, until it is killed.
 GRACE_SECONDS: Final = 10.0
 ETCD_STOP_SECONDS: Final = 20.0

@@ -29,6 +29,7 @@ TILES_SECONDS: Final = 60.0
 SNAPSHOT_SECONDS: Final = 600.0
 # What the primary takes in one request.
 MAX_TILES: Final = 1024
+RECONNECT_MS: Final = 500
 
 
 class UpstreamError(Exception):
@@ -83,9 +84,10 @@ class Upstream:
 
     def __init__(self, endpoint: Endpoint, authority: bytes, identity: Identity) -> None:
         """Prepare; nothing is sent yet. `authority` is the PEM of the registry's own CA."""
-        self._channel = grpc.secure_channel(
-            str(endpoint), channel_credentials(authority, identity), options=CHANNEL_OPTIONS
-        )
+        # Whoever calls waits between attempts; the channel's own delays would come on top.
+        options = [*CHANNEL_OPTIONS, ("grpc.max_reconnect_backoff_ms", RECONNECT_MS)]
+        credentials = channel_credentials(authority, identity)
+        self._channel = grpc.secure_channel(str(endpoint), credentials, options=options)
         self._stub = ReplicationStub(self._channel)
 
     def close(self) -> None:
