@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
-from contextlib import closing
+from collections.abc import AsyncIterator, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -104,16 +104,13 @@ class ReplicationService:
             subscription = self._from.log.feed.subscribe(
                 name, context.peer(), request.size, time.time_ns() // 1_000_000
             )
-            with closing(subscription):
-                _log.info("subscriber.joined", node=name, size=request.size)
+            with closing(subscription), _logged(subscription):
                 async for data in self._follow(subscription):
                     yield data
         except TooManySubscribersError as error:
             await abort_busy(context, str(error), BUSY_MS)
         except (FeedClosedError, StoreUnavailableError, TimeoutError) as error:
             await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
-        finally:
-            _log.info("subscriber.left", node=name)
 
     async def _check_position(
         self, name: str, request: pb.SubscribeRequest, context: Context
@@ -226,6 +223,15 @@ class ReplicationService:
             await context.abort(
                 grpc.StatusCode.UNAVAILABLE, "the tiles are still being written; try again"
             )
+
+
+@contextmanager
+def _logged(subscription: Subscription) -> Iterator[None]:
+    _log.info("subscriber.joined", node=subscription.name, size=subscription.size)
+    try:
+        yield
+    finally:
+        _log.info("subscriber.left", node=subscription.name, size=subscription.size)
 
 
 def _leaves_under(tile: TileId) -> int:
