@@ -17,7 +17,8 @@ from registry.merkle import EMPTY_ROOT, CompactRange, leaf_hash, verify_inclusio
 from registry.replay import Replay
 from registry.snapshot import SnapshotReader
 from registry.state_tree import StateTree, slot
-from registry.tiles import TileId, compact_range, decode_bundle, inclusion_path
+from registry.tiles import TILE_WIDTH, TileId, compact_range, decode_bundle, inclusion_path
+from registry.wire.v1 import registration_pb2
 from registry.wire.v1 import replication_pb2 as pb
 from registry.wire.v1.replication_pb2_grpc import ReplicationStub
 from tests.support.primaries import RunningPrimary, running_primary
@@ -30,6 +31,8 @@ STREAM_LIMIT = 40
 ENVIRONMENT = {
     "SMTPNIC_PRIMARY_STREAM_LIMIT": str(STREAM_LIMIT),
     "SMTPNIC_PRIMARY_FRESHNESS_SECONDS": "0.2",
+    # So few that whoever does not read loses its buffer.
+    "SMTPNIC_PRIMARY_NODES__BUFFERED_EVENTS": "4",
 }
 
 
@@ -130,6 +133,42 @@ def test_a_new_replica_begins_with_a_snapshot_and_follows_the_stream(
     assert (replay.size, replay.root) == (latest.size, latest.root)
 
 
+def test_a_subscriber_that_lost_its_buffer_reads_the_log(
+    primary: RunningPrimary, node: ReplicationStub
+) -> None:
+    """It holds nobody up while it does not read, and then misses nothing."""
+    replay = _load(primary, node)
+    events = _start(node, replay)
+    with primary.public_channel() as channel:
+        registrant = Registrant(channel)
+        registrant.create_holder()
+        answers = list(registrant.stub.Submit(_many(registrant), timeout=STREAM_SECONDS))
+    wait_until(lambda: primary.metric("smtpnic_subscriber_overflows"), seconds=10, what="overflow")
+    while replay.size <= answers[-1].outcomes[-1].index:
+        event = next(events)
+        if event.HasField("batch"):
+            _advance(replay, event.batch.SerializeToString())
+
+
+def _many(registrant: Registrant) -> Iterator[registration_pb2.SubmitRequest]:
+    """More than any window of the transport holds."""
+    for _ in range(10):
+        yield registration_pb2.SubmitRequest(
+            changes=[
+                registration_pb2.Change(
+                    register=registration_pb2.RegisterRequest(
+                        holder_id=registrant.holder_id,
+                        management_key=registrant.management_key,
+                        address=address,
+                        host="mail.example.org",
+                        domain="example.org",
+                    )
+                )
+                for address in _take(600)
+            ]
+        )
+
+
 def test_a_snapshot_is_read_on_from_any_offset(node: ReplicationStub) -> None:
     """A download that broke off goes on where it was."""
     needed = _need_snapshot(node)
@@ -188,8 +227,9 @@ def test_proofs_are_computed_from_tiles(primary: RunningPrimary, node: Replicati
     checkpoint = open_checkpoint(done.checkpoint, primary.verifier)
     tiles = _Tiles(node)
     assert checkpoint.root == compact_range(checkpoint.size, tiles).root()
-    asked = pb.GetEntryBundleRequest(index=0, width=done.index + 1)
-    entry = decode_bundle(node.GetEntryBundle(asked, timeout=RPC_SECONDS).bundle)[done.index]
+    bundle, offset = divmod(done.index, TILE_WIDTH)
+    asked = pb.GetEntryBundleRequest(index=bundle, width=offset + 1)
+    entry = decode_bundle(node.GetEntryBundle(asked, timeout=RPC_SECONDS).bundle)[offset]
     assert Kind.REGISTRATION == Entry.decode(entry).kind
     path = inclusion_path(done.index, checkpoint.size, tiles)
     verify_inclusion(done.index, checkpoint.size, leaf_hash(entry), path, checkpoint.root)

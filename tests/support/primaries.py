@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
+import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import grpc
 
-from lab.cluster import NODES_PORT, Cluster
+from lab.cluster import NODES_PORT, PRIMARY_HTTP_PORT, Cluster
 from lab.process import program, run
 from registry.note import CosignatureVerifier, Verifier
 from tests.support.registrant import secure_channel
@@ -62,6 +64,14 @@ class RunningPrimary:
     def local_channel(self) -> grpc.Channel:
         """Over the administration socket."""
         return grpc.insecure_channel(f"unix:{self.cluster.primary_dir}/run/admin.sock")
+
+    def metric(self, name: str) -> float:
+        """The value of a metric without labels."""
+        address = f"http://{self.cluster.primary_address}:{PRIMARY_HTTP_PORT}/metrics"
+        with urllib.request.urlopen(address, timeout=5) as reply:
+            text = reply.read().decode()
+        (value,) = re.findall(rf"^{name} (\S+)$", text, re.MULTILINE)
+        return float(value)
 
     def command(self, *arguments: str) -> str:
         """What `smtpnic-primary ARGUMENTS -c primary.toml` prints; it must succeed."""
