@@ -22,8 +22,9 @@ from typing import NamedTuple
 from registry.kinds import Kind
 
 _MAX_DIGITS = 18
-_REGISTRATION = bytes([Kind.REGISTRATION])
-_HOLDER = bytes([Kind.HOLDER])
+# Plain numbers: comparing with an enumeration costs several times as much.
+_REGISTRATION = int(Kind.REGISTRATION)
+_HOLDER = int(Kind.HOLDER)
 
 
 class Section(Enum):
@@ -142,28 +143,26 @@ def parse_number(text: bytes) -> int | None:
 
 def _suffix(state_key: bytes) -> bytes:
     kind, key = state_key[0], state_key.hex()[2:]
-    if kind == Kind.REGISTRATION:
+    if kind == _REGISTRATION:
         return f"r/{4 if len(state_key) == 5 else 6}/{key}".encode()
-    return (f"h/{key}" if kind == Kind.HOLDER else f"k/{kind}/{key}").encode()
+    return (f"h/{key}" if kind == _HOLDER else f"k/{kind}/{key}").encode()
 
 
 def _state_key(suffix: bytes) -> bytes | None:
     """What `_suffix` makes `suffix` of; None if it makes it of nothing."""
     *_, hexadecimal = suffix.rpartition(b"/")
     try:
-        key = bytes.fromhex(hexadecimal.decode("ascii"))
-        kind = _kind(suffix)
+        state_key = bytes([_kind(suffix)]) + bytes.fromhex(hexadecimal.decode("ascii"))
     except ValueError:
         return None
-    state_key = kind + key
     return state_key if len(state_key) > 1 and _suffix(state_key) == suffix else None
 
 
-def _kind(suffix: bytes) -> bytes:
+def _kind(suffix: bytes) -> int:
     """The kind that `suffix` names; ValueError if it names none."""
     first, _, rest = suffix.partition(b"/")
     if first == b"r":
         return _REGISTRATION
     if first == b"h":
         return _HOLDER
-    return bytes([int(rest.partition(b"/")[0])])
+    return int(rest.partition(b"/")[0])

@@ -254,7 +254,13 @@ class EtcdStore:
         self._call("kvstub", "Txn", request)
 
     def _call(self, stub: str, method: str, request: object) -> Any:
-        return self._finish(self._begin(stub, method, request, self._call_seconds))
+        # A future would cost a thread, which is more than the rest of the call.
+        index = self._chosen
+        try:
+            call = getattr(getattr(self._clients[index], stub), method)
+            return call(request, timeout=self._call_seconds)
+        except grpc.RpcError as error:
+            self._fail(index, error)
 
     def _begin(self, stub: str, method: str, request: object, seconds: float) -> _Pending:
         index = self._chosen

@@ -17,6 +17,7 @@ from registry.kinds import Operation
 from registry.proof import verify_lookup
 from secondary.cursor import Cursor
 from secondary.etcd import EtcdStore
+from secondary.etcd_values import EtcdFull
 from secondary.follower import Follower
 from secondary.follower_status import FollowerStatus, Phase, StatusBoard
 from secondary.generations import Generations
@@ -175,6 +176,30 @@ def test_etcd_away_and_back(running: Running, etcd: EtcdProcess, log: LogBuilder
     etcd.start()
     running.wait_for(log.size)
     running.check()
+
+
+def test_a_full_etcd(log: LogBuilder, tmp_path: Path) -> None:
+    """When etcd takes no more, the follower says what to do, and goes on when that is done."""
+    with (
+        running_etcd(tmp_path, "--quota-backend-bytes", str(16 << 20)) as etcd,
+        Running(etcd, FakeUpstream(log), tmp_path / "data") as running,
+    ):
+        running.wait_for(log.size)
+        with pytest.raises(EtcdFull):
+            _fill_up(running.store)
+        with running.upstream.changing():
+            log.fill(2)
+        running.wait_for_phase(Phase.DISCONNECTED)
+        assert "etcd is full: raise its quota" in running.status.advice
+        running.store.txn([], [], [b"filling"])
+        etcd.make_room()
+        running.wait_for(log.size)
+        running.check()
+
+
+def _fill_up(store: EtcdStore) -> None:
+    for _ in range(40):
+        store.txn([], [(b"filling", bytes(1_000_000))])
 
 
 def test_freshness_is_stored(running: Running, log: LogBuilder) -> None:

@@ -11,6 +11,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import grpc
+
+from secondary import etcdrpc
 from secondary.etcd import EtcdStore
 from secondary.etcd_values import EtcdError
 from tests.support.wait import wait_until
@@ -58,6 +61,21 @@ class EtcdProcess:
             return False
         finally:
             store.close()
+
+    def make_room(self) -> None:
+        """What an operator does when it is full: compact, defragment, disarm."""
+        with grpc.insecure_channel(self.endpoint) as channel:
+            kv, maintenance = etcdrpc.KVStub(channel), etcdrpc.MaintenanceStub(channel)
+            revision = kv.Range(etcdrpc.RangeRequest(key=b"x")).header.revision
+            kv.Compact(etcdrpc.CompactionRequest(revision=revision, physical=True))
+            maintenance.Defragment(etcdrpc.DefragmentRequest())
+            for raised in maintenance.Alarm(etcdrpc.AlarmRequest()).alarms:
+                disarm = etcdrpc.AlarmRequest(
+                    action=etcdrpc.AlarmRequest.DEACTIVATE,
+                    memberID=raised.memberID,
+                    alarm=raised.alarm,
+                )
+                maintenance.Alarm(disarm)
 
     def stop(self) -> None:
         """End it in order; nothing happens if it does not run."""
