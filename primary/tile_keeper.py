@@ -18,6 +18,9 @@ LEAVES_A_READ: Final = 4096
 # Leaf hashes that may wait, 2 MiB; beyond that they are read from the log again.
 MAX_WAITING: Final = 65_536
 
+# Nobody waits for a tile as they do for a commit: what comes within so long is written at once.
+GATHER_SECONDS: Final = 0.05
+
 # Reads up to so many leaf hashes from a place in the log on.
 ReadLeaves = Callable[[int, int], list[bytes]]
 
@@ -70,6 +73,7 @@ class TileKeeper:
         """Writes what was offered, until cancelled. StorageError when the disk refuses."""
         while True:
             await self._wake.wait()
+            await asyncio.sleep(GATHER_SECONDS)
             self._wake.clear()
             while self.files.size < self._target:
                 size = self.files.size
