@@ -255,9 +255,6 @@ class TestFork:
         ours = running.status.checkpoint
         with running.upstream.changing():
             running.upstream.log = other
-        running.upstream.is_down = True
-        running.wait_for_phase(Phase.DISCONNECTED)
-        running.upstream.is_down = False
         running.wait_for_phase(Phase.FORKED)
         (path,) = (tmp_path / "data").glob("fork-*.json")
         assert str(path) in running.status.advice
@@ -292,9 +289,6 @@ class TestFork:
         shorter.commit()
         with running.upstream.changing():
             running.upstream.log = shorter
-        running.upstream.is_down = True
-        running.wait_for_phase(Phase.DISCONNECTED)
-        running.upstream.is_down = False
         running.wait_for_phase(Phase.STOPPED)
         assert "restored from a backup" in running.status.advice
         with running.upstream.changing():
@@ -356,12 +350,9 @@ class TestSnapshot:
         other.commit()
         other.fill(200)
         needed = _snapshot_of(running.upstream, other)
-        running.upstream.is_down = True
-        running.wait_for_phase(Phase.DISCONNECTED)
         with running.upstream.changing():
             running.upstream.log = other
             running.upstream.injected.append(lambda: needed)
-        running.upstream.is_down = False
         running.wait_for_phase(Phase.FORKED)
         assert running.store.get(LAYOUT.current).value == b"1"
 
