@@ -27,8 +27,6 @@ CALL_SECONDS: Final = 10.0
 TILES_SECONDS: Final = 60.0
 # A snapshot takes as many attempts as it needs, each from where the last one ended.
 SNAPSHOT_SECONDS: Final = 600.0
-# What the primary takes in one request.
-MAX_TILES: Final = 1024
 RECONNECT_MS: Final = 500
 
 
@@ -117,7 +115,7 @@ class Upstream:
             _fail(error)
 
     def read_tiles(self, tiles: Sequence[TileId]) -> Iterator[bytes]:
-        """The tiles' hashes, in the order asked for; MAX_TILES at most.
+        """The tiles' hashes, in the order asked for; the primary takes 1,024 at a time.
 
         MalformedError if one is not what was asked for.
         """
