@@ -34,6 +34,8 @@ WHILE_DOWN = (
     grpc.StatusCode.CANCELLED,
 )
 RANDOM_KILLS = int(os.environ.get("SMTPNIC_KILLS", "200"))
+# A kill and a start, on a machine that does other things too.
+KILL_SECONDS = 15
 # Of the time between the first acknowledgement after a start and the kill.
 MAX_LIFE_SECONDS = 0.5
 
@@ -120,6 +122,7 @@ class Writers:
                     self._stop.wait(0.02)
 
 
+@pytest.mark.timeout(RANDOM_KILLS * KILL_SECONDS)
 def test_kill_at_random_under_writers(cluster: Cluster) -> None:
     """Killed again and again under concurrent writers: nothing lost, no index given twice."""
     moments = random.Random()
