@@ -10,6 +10,8 @@ from registry.errors import Problem
 
 IPV4_BYTES: Final = 4
 IPV6_BYTES: Final = 16
+# INET6_ADDRSTRLEN of POSIX, less its closing zero byte.
+MAX_TEXT_LENGTH: Final = 45
 _MAPPED_PREFIX: Final = bytes(10) + b"\xff\xff"
 
 # Why an address cannot be a public mail server, the narrower network first. From the IANA
@@ -92,7 +94,7 @@ class Address:
         Problem "address": anything else, surrounding space, zones and prefix lengths included.
         """
         try:
-            if "%" in text or "/" in text:
+            if len(text) > MAX_TEXT_LENGTH or "%" in text or "/" in text:
                 raise ValueError
             return cls(ipaddress.ip_address(text).packed)
         except ValueError:

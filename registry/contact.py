@@ -53,9 +53,11 @@ class ContactValue:
         value = self.value
         if not value or value != value.strip():
             raise self._problem("must not be empty, nor begin or end with space")
-        if any(unicodedata.category(character) in _UNPRINTABLE for character in value):
+        # Cut short before its characters are looked at: anyone may send megabytes of them.
+        shown = value[: MAX_CONTACT_BYTES + 1]
+        if any(unicodedata.category(character) in _UNPRINTABLE for character in shown):
             raise self._problem("must be one line of printable characters")
-        if len(value.encode()) > MAX_CONTACT_BYTES:
+        if len(shown.encode()) > MAX_CONTACT_BYTES:
             raise self._problem(f"must be at most {MAX_CONTACT_BYTES} octets long")
         check = _CHECKS.get(self.field)
         if check is not None:

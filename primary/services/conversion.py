@@ -5,7 +5,7 @@ Every change passes here, so nothing is built that need not be.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from primary.changes import (
@@ -158,7 +158,10 @@ def holder_view(record: Record) -> pb.HolderView:
     )
 
 
-def _contact(values: Iterable[pb.ContactValue]) -> tuple[ContactValue, ...]:
+def _contact(values: Sequence[pb.ContactValue]) -> tuple[ContactValue, ...]:
+    # Before they are looked at: a message has room for hundreds of thousands.
+    if len(values) > len(_FIELDS):
+        raise Problem("contact", "give each field once", "contact")
     return tuple([ContactValue(_field(v.field), v.value, v.public) for v in values])
 
 

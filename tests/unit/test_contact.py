@@ -26,6 +26,20 @@ SALT = bytes(range(32))
 NAME = ContactValue(ContactField.NAME, "Example Networks", True)
 
 
+def test_a_huge_value_is_not_looked_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Megabytes are refused by their first characters, for anyone may send them."""
+    looked_at: list[str] = []
+
+    def category(character: str) -> str:
+        looked_at.append(character)
+        return "Lu"
+
+    monkeypatch.setattr("unicodedata.category", category)
+    with pytest.raises(Problem, match="at most"):
+        ContactValue(ContactField.NAME, "a" * (4 << 20), False)
+    assert len(looked_at) <= MAX_CONTACT_BYTES + 1
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [
