@@ -25,6 +25,10 @@ MAX_REQUEST_BYTES: Final = 1024
 MAX_STREAMS_PER_CONNECTION: Final = 16
 MAX_METADATA_BYTES: Final = 8 * 1024
 HANDSHAKE_MS: Final = 10_000
+# A call that is begun and never asked holds a thread until its connection ends: clients of
+# gRPC connect anew when they are told, and lose no call by it.
+CONNECTION_MS: Final = 30_000
+CONNECTION_GRACE_MS: Final = 5_000
 
 
 class MirrorService(MirrorServicer):
@@ -110,6 +114,8 @@ def _options(settings: MirrorSettings) -> list[tuple[str, Any]]:
         ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
         ("grpc.max_metadata_size", MAX_METADATA_BYTES),
         ("grpc.server_handshake_timeout_ms", HANDSHAKE_MS),
+        ("grpc.max_connection_age_ms", CONNECTION_MS),
+        ("grpc.max_connection_age_grace_ms", CONNECTION_GRACE_MS),
     ]
 
 
