@@ -154,12 +154,19 @@ class Follower:
         return self._settings.follower.distrust_seconds
 
     def _forked(self, error: ForkError) -> float:
-        path = keep_evidence(error, self._settings.data_dir)
-        _log.error("log.forked", evidence=str(path))
+        try:
+            path = keep_evidence(error, self._settings.data_dir)
+        except StorageError as refused:
+            # Whatever the disk says, following ends here.
+            evidence = f"its evidence is lost, {refused}"
+            _log.error("log.forked", reason=str(refused))
+        else:
+            evidence = f"publish {path}"
+            _log.error("log.forked", evidence=str(path))
         self._board.enter(
             Phase.FORKED,
-            f"the registry's key signed two logs that disagree: publish {path}; following has "
-            "ended, the last good state is served; start again when the registry has explained",
+            f"the registry's key signed two logs that disagree: {evidence}; following has ended, "
+            "the last good state is served; start again when the registry has explained",
         )
         return threading.TIMEOUT_MAX
 
@@ -352,10 +359,9 @@ class Follower:
 
         try:
             return run_in_background(lambda: bootstrap.load(path, check))
-        except ReplicaDamagedError:
-            # etcd's doing: the file may be loaded again.
-            raise
         except VerificationError:
+            # Be it that etcd holds something else: only the state root tells that a record of the
+            # file was changed, and another upstream's file bears the same name.
             self._download.clear()
             raise
 
