@@ -153,7 +153,9 @@ Global___Entry: _TypeAlias = Entry  # noqa: Y015
 
 @_typing.final
 class Commitment(_message.Message):
-    """HMAC-SHA256(salt, value) of one contact field; the log never holds the value."""
+    """HMAC-SHA256 of one contact field, its number as a byte and then its value, keyed with a
+    fresh salt; the log never holds the value.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
