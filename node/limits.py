@@ -20,6 +20,14 @@ MIN_PING_INTERVAL_MS: Final = KEEPALIVE_MS // 2
 # gRPC's default: a batch is 1 MiB at most, a snapshot and tiles come in pieces.
 MAX_MESSAGE_BYTES: Final = 4 * 1024 * 1024
 
+# gRPC's soft limit; requests here carry next to none.
+MAX_METADATA_BYTES: Final = 8 * 1024
+# Who connects and says nothing is gone by then; gRPC would wait for two minutes.
+HANDSHAKE_MS: Final = 10_000
+
+# sun_path of unix(7), less its closing zero byte.
+MAX_SOCKET_PATH_BYTES: Final = 107
+
 # gRPC's connection back-off (doc/connection-backoff.md) with shorter delays: a refused
 # connection costs little, and a mirror should be back seconds after its upstream is.
 BACKOFF_FIRST_SECONDS: Final = 0.2

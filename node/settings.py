@@ -1,7 +1,7 @@
 """Settings: one TOML file, the environment above it, checked as a whole and then frozen.
 
 A subclass of `Settings` names its environment prefix and its fields; tables of the file are
-subclasses of `Section`. `SMTPNIC_PRIMARY_LISTEN__PUBLIC` stands above `public` in `[listen]`.
+subclasses of `Section`. `SMTPNIC_PRIMARY_PUBLIC__LISTEN` stands above `listen` in `[public]`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,14 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Annotated, Any, Final, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, PlainValidator, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    ValidationError,
+)
 from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
@@ -48,6 +55,8 @@ def _endpoint(value: object) -> Endpoint:
 SettingsPath = Annotated[Path, AfterValidator(_from_directory)]
 # Text host:port in the file.
 SettingsEndpoint = Annotated[Endpoint, NoDecode, PlainValidator(_endpoint)]
+# A number of things, of which there has to be one.
+Positive = Annotated[int, Field(ge=1)]
 
 
 class Section(BaseModel):

@@ -23,7 +23,7 @@ SLOT_BYTES: Final = 4096
 DIGEST_BYTES: Final = 32
 COUNTER_BYTES: Final = 8
 LENGTH_BYTES: Final = 4
-MAX_NOTE_BYTES: Final = SLOT_BYTES - DIGEST_BYTES - COUNTER_BYTES - LENGTH_BYTES
+MAX_CHECKPOINT_BYTES: Final = SLOT_BYTES - DIGEST_BYTES - COUNTER_BYTES - LENGTH_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +97,8 @@ class CheckpointFile:
         StorageError when the disk refuses; the last note or this one stands then. Only after
         `lock` and `read`.
         """
-        if len(note) > MAX_NOTE_BYTES:
-            raise StorageError(f"a checkpoint of {len(note)} bytes; {MAX_NOTE_BYTES} fit")
+        if len(note) > MAX_CHECKPOINT_BYTES:
+            raise StorageError(f"a checkpoint of {len(note)} bytes; {MAX_CHECKPOINT_BYTES} fit")
         slot = _Slot(self._counter + 1, note)
         try:
             if self._counter == 0:

@@ -15,15 +15,13 @@ from grpc_reflection.v1alpha import reflection
 
 from node.endpoint import Endpoint
 from node.errors import ConfigurationError
-from node.limits import MAX_MESSAGE_BYTES
+from node.limits import HANDSHAKE_MS, MAX_MESSAGE_BYTES, MAX_METADATA_BYTES
 from node.tls import SERVER_OPTIONS
 
 HEALTH_NAME: Final[str] = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 
 # Twice what common HTTP/2 servers grant a connection (RFC 9113, 6.5.2 asks for 100 at least).
 MAX_STREAMS_PER_CONNECTION: Final = 256
-MAX_METADATA_BYTES: Final = 8 * 1024
-HANDSHAKE_MS: Final = 10_000
 
 SOCKET_DIRECTORY_MODE: Final = 0o700
 SOCKET_MODE: Final = 0o600

@@ -6,19 +6,15 @@ Relative paths count from the directory of the file.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from node.endpoint import Endpoint
+from node.limits import MAX_SOCKET_PATH_BYTES
 from node.logging import LogFormat, LogLevel
-from node.settings import Section, Settings, SettingsEndpoint, SettingsPath
-
-# sun_path of unix(7), less its closing zero byte.
-MAX_SOCKET_PATH_BYTES: Final = 107
-
-Positive = Annotated[int, Field(ge=1)]
+from node.settings import Positive, Section, Settings, SettingsEndpoint, SettingsPath
 
 
 class PublicSettings(Section):

@@ -10,8 +10,11 @@ MIB: Final = 1024 * KIB
 # etcd refuses more than 128 operations in a transaction (--max-txn-ops): two a change
 # (record and openings) leave eight for the cursor and its guards.
 MAX_CHANGES_PER_BATCH: Final = 60
+# Of a bulk stream: ten full batches.
+MAX_CHANGES_PER_REQUEST: Final = 10 * MAX_CHANGES_PER_BATCH
 # The changes and the state entry that closes them.
 MAX_ENTRIES_PER_BATCH: Final = MAX_CHANGES_PER_BATCH + 1
+# A full batch of the largest entries is half of what a batch may have: openings fit beside.
 MAX_ENTRY_BYTES: Final = 8 * KIB
 # etcd refuses requests over 1.5 MiB (--max-request-bytes); the rest is room for its framing.
 MAX_BATCH_BYTES: Final = 1 * MIB
@@ -27,7 +30,9 @@ MAX_KEY_NAME_BYTES: Final = 255
 HASH_BYTES: Final = 32
 # An HMAC key no shorter than the hash (RFC 2104, 3).
 SALT_BYTES: Final = 32
+# As many random bits as nobody draws twice: a UUID (RFC 9562) has six fewer.
 HOLDER_ID_BYTES: Final = 16
+# One for each contact field.
 MAX_OPENINGS_PER_ENTRY: Final = 4
 
 # Go's tlog and SQL databases count in signed 64-bit integers.

@@ -11,6 +11,8 @@ T = TypeVar("T")
 
 # Of a thread, on Linux: it gets a tenth of what one at 0 gets, and all that is left over.
 NICENESS: Final = 10
+# How long a thread that loads may keep the interpreter from one that answers (Python: 5 ms).
+SWITCH_SECONDS: Final = 0.0005
 
 
 def lower_priority() -> None:

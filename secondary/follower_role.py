@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 from node.http import MonitoringServer
 from node.logging import get_logger
 from node.tls import Identity, read_certificates
+from secondary.background import SWITCH_SECONDS
 from secondary.directory_lock import DirectoryLock
 from secondary.etcd import EtcdStore
 from secondary.follower import Follower
@@ -26,8 +27,6 @@ from secondary.settings import SecondarySettings
 from secondary.upstream import Upstream
 
 LOCK_SECONDS: Final = 5.0
-# How long a thread that loads may keep the interpreter from one that answers (Python: 5 ms).
-SWITCH_SECONDS: Final = 0.0005
 
 _log = get_logger("follower")
 

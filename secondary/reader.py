@@ -28,7 +28,7 @@ from secondary.etcd_values import EtcdCompacted, EtcdError
 from secondary.layout import Layout
 from secondary.loading import LoadCancelledError, load
 from secondary.tail import Tail
-from secondary.track import Track
+from secondary.track import RETRY_MAX_SECONDS, Track
 from secondary.trust import Trust
 from secondary.view import View
 
@@ -41,8 +41,6 @@ UNUSABLE_SECONDS: Final = 0.25
 # A load that failed its checks costs as much as one that did not: not more often than this.
 REFUSED_FIRST_SECONDS: Final = 1.0
 REFUSED_MAX_SECONDS: Final = 300.0
-# As long as gRPC itself waits between connections to etcd.
-ETCD_MAX_SECONDS: Final = 2.0
 CATCH_UP_SECONDS: Final = 0.02
 # What was loaded is behind by what was written meanwhile; longer than this it has another reason.
 BEHIND_SECONDS: Final = 5.0
@@ -114,7 +112,7 @@ class Reader(Generic[V]):
         # Set whenever there may be something to attend to before the next poll.
         self._news = threading.Event()
         self._check_requested = False
-        self._etcd_backoff = Backoff(random, max_seconds=ETCD_MAX_SECONDS)
+        self._etcd_backoff = Backoff(random, max_seconds=RETRY_MAX_SECONDS)
         self._refused_backoff = Backoff(random, REFUSED_FIRST_SECONDS, REFUSED_MAX_SECONDS)
         self._thread = threading.Thread(target=self._run, name="reader", daemon=True)
 

@@ -7,7 +7,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterable
 from random import Random
-from typing import Final, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -16,6 +16,7 @@ from prometheus_client.registry import Collector
 from node.endpoint import Endpoint
 from node.http import MonitoringServer
 from node.logging import get_logger
+from secondary.background import SWITCH_SECONDS
 from secondary.etcd import EtcdStore
 from secondary.reader import Reader, Source
 from secondary.settings import SecondarySettings
@@ -23,8 +24,6 @@ from secondary.view import View
 
 V = TypeVar("V", bound=View)
 
-# How long a thread that loads may keep the interpreter from one that answers (Python: 5 ms).
-SWITCH_SECONDS: Final = 0.0005
 
 _log = get_logger("serving")
 

@@ -14,16 +14,14 @@ from pydantic import Field, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from node.endpoint import Endpoint
-from node.limits import BACKOFF_FIRST_SECONDS, BACKOFF_MAX_SECONDS
+from node.limits import BACKOFF_FIRST_SECONDS, BACKOFF_MAX_SECONDS, MAX_SOCKET_PATH_BYTES
 from node.logging import LogFormat, LogLevel
-from node.settings import Section, Settings, SettingsEndpoint, SettingsPath
+from node.settings import Positive, Section, Settings, SettingsEndpoint, SettingsPath
 from registry.errors import RegistryError
 from registry.note import CosignatureVerifier, Verifier
 from secondary.etcd_values import EtcdTls
 from secondary.layout import Layout
 
-# sun_path of unix(7), less its closing zero byte.
-MAX_SOCKET_PATH_BYTES: Final = 107
 # etcd's advised maximum for --quota-backend-bytes, and its default.
 MAX_QUOTA_BYTES: Final = 8 << 30
 DEFAULT_QUOTA_BYTES: Final = 8 << 30
@@ -33,7 +31,6 @@ CLIENT_SOCKET: Final = "client:1"
 
 _ENDPOINT: Final = re.compile(r"(unix:/.+|[^\s/]+:[0-9]{1,5})")
 
-Positive = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(gt=0)]
 
 
@@ -157,7 +154,7 @@ class SecondarySettings(Settings):
     # The vkeys that this secondary trusts; the log key's name is the log's origin.
     log_key: str
     freshness_key: str
-    # Where the log is followed: the primary, or a mirror of it.
+    # Where the log is followed: the primary's listener for nodes.
     upstream: SettingsEndpoint
     data_dir: SettingsPath = Path("data")
     roles: Annotated[tuple[Role, ...], Field(min_length=1)] = tuple(Role)

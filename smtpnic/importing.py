@@ -16,12 +16,13 @@ from typing import Final, Protocol
 
 from node.retry import Backoff
 from registry.errors import MalformedError, Problem
+from registry.limits import MAX_CHANGES_PER_REQUEST
 from smtpnic.errors import UnreachableError
 from smtpnic.journal import Counts
 from smtpnic.rows import RefusedRow, Row, RowReader
 
-# The wire contract's limit for one request.
-ROWS_PER_CHUNK: Final = 600
+# What goes into one request.
+ROWS_PER_CHUNK: Final = MAX_CHANGES_PER_REQUEST
 # One chunk is committed while the next is decoded and a third is read, and one to spare.
 MAX_CHUNKS_IN_FLIGHT: Final = 4
 # In a row, without a chunk settled between them: some ten seconds of back-off.

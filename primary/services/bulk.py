@@ -14,10 +14,9 @@ from primary.metrics import PrimaryMetrics
 from primary.services.answers import Context, abort_busy
 from primary.services.conversion import change, problem_message
 from registry.errors import Problem, RegistryError
+from registry.limits import MAX_CHANGES_PER_REQUEST
 from registry.wire.v1 import registration_pb2 as pb
 
-# Ten full batches a request.
-MAX_CHANGES: Final = 600
 # The next requests wait here while the first is committed; more would only fill memory.
 MAX_IN_FLIGHT: Final = 4
 BUSY_MS: Final = 1000
@@ -90,9 +89,11 @@ class BulkSubmission:
         try:
             await stream.room.acquire()
             async for request in requests:
-                if not 1 <= len(request.changes) <= MAX_CHANGES:
+                if not 1 <= len(request.changes) <= MAX_CHANGES_PER_REQUEST:
                     raise Problem(
-                        "changes", f"send 1 to {MAX_CHANGES} changes in a request", "changes"
+                        "changes",
+                        f"send 1 to {MAX_CHANGES_PER_REQUEST} changes in a request",
+                        "changes",
                     )
                 await self._slots.acquire()
                 try:

@@ -10,6 +10,7 @@ import grpc
 
 from node.endpoint import Endpoint
 from node.errors import ConfigurationError
+from node.limits import HANDSHAKE_MS, MAX_METADATA_BYTES
 from node.tls import SERVER_OPTIONS, Identity, server_credentials
 from registry.entry import MAX_KEY_BYTES, MAX_KIND, state_key
 from registry.wire.v1 import mirror_pb2 as pb
@@ -23,8 +24,6 @@ THREADS: Final = 4
 # A question is a kind and a key.
 MAX_REQUEST_BYTES: Final = 1024
 MAX_STREAMS_PER_CONNECTION: Final = 16
-MAX_METADATA_BYTES: Final = 8 * 1024
-HANDSHAKE_MS: Final = 10_000
 # A call that is begun and never asked holds a thread until its connection ends: clients of
 # gRPC connect anew when they are told, and lose no call by it.
 CONNECTION_MS: Final = 30_000

@@ -17,8 +17,6 @@ from smtpnic.errors import UnreachableError
 from smtpnic.holder_key import HolderKey
 from smtpnic.rows import Row
 
-# The wire contract's limit for one SubmitRequest.
-MAX_CHANGES_PER_REQUEST: Final = 600
 # A chunk is committed in a second even on a slow disk; a stalled stream must not hang for ever.
 MAX_SILENCE_SECONDS: Final = 60.0
 
@@ -61,11 +59,11 @@ class SubmitStream:
         self._call.cancel()
 
     def register(self, rows: Sequence[Row]) -> None:
-        """Sends a chunk of registrations: 1 to MAX_CHANGES_PER_REQUEST."""
+        """Sends a chunk of registrations: 1 to `registry.limits.MAX_CHANGES_PER_REQUEST`."""
         self._send(rows, lambda change: change.register)
 
     def update(self, rows: Sequence[Row]) -> None:
-        """Sends a chunk of updates: 1 to MAX_CHANGES_PER_REQUEST."""
+        """Sends a chunk of updates: as many."""
         self._send(rows, lambda change: change.update)
 
     def _send(self, rows: Sequence[Row], select: Callable[[Change], RowChange]) -> None:

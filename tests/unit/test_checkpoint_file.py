@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from node.errors import StorageError
-from primary.checkpoint_file import MAX_NOTE_BYTES, SLOT_BYTES, CheckpointFile
+from primary.checkpoint_file import MAX_CHECKPOINT_BYTES, SLOT_BYTES, CheckpointFile
 
 
 @pytest.fixture
@@ -82,10 +82,10 @@ def test_a_note_that_does_not_fit_is_refused(path: Path) -> None:
     file = CheckpointFile(path)
     file.read()
     with pytest.raises(StorageError):
-        file.write(bytes(MAX_NOTE_BYTES + 1))
-    file.write(bytes(MAX_NOTE_BYTES))
+        file.write(bytes(MAX_CHECKPOINT_BYTES + 1))
+    file.write(bytes(MAX_CHECKPOINT_BYTES))
     file.close()
-    assert bytes(MAX_NOTE_BYTES) == CheckpointFile(path).read()
+    assert bytes(MAX_CHECKPOINT_BYTES) == CheckpointFile(path).read()
 
 
 def test_the_file_is_its_owners_only(path: Path) -> None:
