@@ -59,8 +59,8 @@ class Entry:
 
     @property
     def state_key(self) -> bytes:
-        """What the entry changes, unique among all kinds."""
-        return bytes([self.kind]) + self.key
+        """As `state_key`, of this entry."""
+        return state_key(self.kind, self.key)
 
     def encode(self) -> bytes:
         """The leaf bytes; LimitError if there are more than MAX_ENTRY_BYTES."""

@@ -158,10 +158,10 @@ class CosignatureVerifier(NoteVerifier):
         """SignatureError unless this key cosigned the text at the time it states."""
         if len(signature) != TIME_BYTES + SIGNATURE_BYTES:
             raise SignatureError(f"a cosignature of {self.name} of the wrong length")
-        time_seconds = cosignature_time(signature)
-        if time_seconds > MAX_TIME_SECONDS:
+        time_s = cosignature_time(signature)
+        if time_s > MAX_TIME_SECONDS:
             raise SignatureError(f"a cosignature of {self.name} beyond all time")
-        self._verify_ed25519(_cosigned(text, time_seconds), signature[TIME_BYTES:])
+        self._verify_ed25519(_cosigned(text, time_s), signature[TIME_BYTES:])
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,8 +297,8 @@ def decode_base64(text: str) -> bytes:
     return data
 
 
-def _cosigned(text: bytes, time_seconds: int) -> bytes:
-    return b"cosignature/v1\ntime %d\n%b" % (time_seconds, text)
+def _cosigned(text: bytes, time_s: int) -> bytes:
+    return b"cosignature/v1\ntime %d\n%b" % (time_s, text)
 
 
 def _parse_signature(line: str) -> NoteSignature:

@@ -40,15 +40,15 @@ class Responder:
     """Answers from a table that may not be loaded yet; any number of threads may call it."""
 
     def __init__(
-        self, zone: Zone, table: Callable[[], NameTable | None], *, max_stale_s: float
+        self, zone: Zone, table: Callable[[], NameTable | None], *, max_silence_seconds: float
     ) -> None:
         """`table` gives the table to answer from, None while there is none.
 
-        A table that the registry vouched for longer than `max_stale_s` ago answers nothing.
+        A table that the registry vouched for longer than `max_silence_seconds` ago answers nothing.
         """
         self._zone = zone
         self._table = table
-        self._max_stale_s = max_stale_s
+        self._max_silence_seconds = max_silence_seconds
 
     def answer(self, wire: bytes, transport: Transport, now: float) -> bytes | None:
         """The answer to send, None to stay silent; `now` in seconds since 1970."""
@@ -76,6 +76,6 @@ class Responder:
         table = self._table()
         if table is None:
             return _NEVER_LOADED
-        if now - table.standing.vouched_s > self._max_stale_s:
+        if now - table.standing.vouched_s > self._max_silence_seconds:
             return _TOO_OLD
         return self._zone.find(labels, owner, query.type, table)

@@ -27,7 +27,7 @@ def run(settings: SecondarySettings) -> None:
     """Answers DNS until SIGTERM or SIGINT; ConfigurationError if it cannot."""
     reader = make_reader(settings, DictTable)
     responder = Responder(
-        _zone(settings.dns), lambda: reader.view, max_stale_s=settings.max_silence_seconds
+        _zone(settings.dns), lambda: reader.view, max_silence_seconds=settings.max_silence_seconds
     )
 
     def answer(wire: bytes, transport: Transport) -> bytes | None:

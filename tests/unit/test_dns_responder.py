@@ -32,7 +32,7 @@ ZONE = Zone(
     )
 )
 DAY_S = 86400
-MAX_STALE_S = 14 * DAY_S
+MAX_SILENCE_SECONDS = 14 * DAY_S
 V4 = "192-0-2-36.smtpnic.example."
 V6 = "2001-0db8-0000-0000-0000-0000-0000-0036.smtpnic.example."
 
@@ -49,8 +49,8 @@ def loaded_table() -> DictTable:
 
 
 TABLE = loaded_table()
-RESPONDER = Responder(ZONE, lambda: TABLE, max_stale_s=MAX_STALE_S)
-NEVER_LOADED = Responder(ZONE, lambda: None, max_stale_s=MAX_STALE_S)
+RESPONDER = Responder(ZONE, lambda: TABLE, max_silence_seconds=MAX_SILENCE_SECONDS)
+NEVER_LOADED = Responder(ZONE, lambda: None, max_silence_seconds=MAX_SILENCE_SECONDS)
 
 
 def exchange(
@@ -115,7 +115,7 @@ class TestRegisteredNames:
         table = DictTable()
         put_registration(table, "192.0.2.1", registration(host=host))
         table.advance(standing())
-        responder = Responder(ZONE, lambda: table, max_stale_s=MAX_STALE_S)
+        responder = Responder(ZONE, lambda: table, max_silence_seconds=MAX_SILENCE_SECONDS)
 
         response = ask("192-0-2-1.smtpnic.example.", "TXT", responder=responder)
 
@@ -270,14 +270,14 @@ class TestFailureIsNoAnswer:
 
     def test_weeks_without_the_registry_are_survived(self) -> None:
         """P7: until the limit, answers are as ever."""
-        assert dns.rcode.NOERROR == ask(V4, now=NOW_S + MAX_STALE_S).rcode()
+        assert dns.rcode.NOERROR == ask(V4, now=NOW_S + MAX_SILENCE_SECONDS).rcode()
 
     @pytest.mark.parametrize("name", [V4, "192-0-2-99.smtpnic.example."])
     def test_beyond_the_limit_is_servfail(self, name: str) -> None:
         """P7: after it, SERVFAIL with EDE 24, for registered names and others."""
         query = dns.message.make_query(name, "A", use_edns=0)
 
-        response = exchange(query, now=NOW_S + MAX_STALE_S + 1)
+        response = exchange(query, now=NOW_S + MAX_SILENCE_SECONDS + 1)
 
         assert dns.rcode.SERVFAIL == response.rcode()
         assert 24 == extended_error(response)
@@ -326,7 +326,7 @@ class TestEdns:
         """More than 512 bytes without EDNS: TC, nothing of the answer; over TCP all of it."""
         servers = tuple(f"{number:063}.ns.nic.example" for number in range(10))
         zone = Zone(ZoneNames("smtpnic.example", servers, "hostmaster.smtpnic.example"))
-        responder = Responder(zone, lambda: TABLE, max_stale_s=MAX_STALE_S)
+        responder = Responder(zone, lambda: TABLE, max_silence_seconds=MAX_SILENCE_SECONDS)
         query = dns.message.make_query("smtpnic.example.", "NS", use_edns=False)
 
         cut = exchange(query, responder=responder)
@@ -342,7 +342,7 @@ class TestEdns:
         """What the client takes, from 512 up, bounds a datagram."""
         servers = tuple(f"{number:063}.ns.nic.example" for number in range(8))
         zone = Zone(ZoneNames("smtpnic.example", servers, "hostmaster.smtpnic.example"))
-        responder = Responder(zone, lambda: TABLE, max_stale_s=MAX_STALE_S)
+        responder = Responder(zone, lambda: TABLE, max_silence_seconds=MAX_SILENCE_SECONDS)
         query = dns.message.make_query("smtpnic.example.", "NS", use_edns=0, payload=payload)
 
         response = exchange(query, responder=responder)
