@@ -129,7 +129,9 @@ def enroll(
     ] = "",
     upstream: Annotated[
         str,
-        typer.Option(metavar="HOST:PORT", help="Follow this mirror, or the primary by this name."),
+        typer.Option(
+            metavar="HOST:PORT", help="Where it finds the primary, if not at [nodes] listen."
+        ),
     ] = "",
     zone: Annotated[str, typer.Option(help="The zone it answers (default: the origin).")] = "",
     etcd: Annotated[

@@ -19,7 +19,7 @@ class FeedClosedError(RegistryError):
 
 
 class TooManySubscribersError(RegistryError):
-    """The feed has as many subscribers as it may; try again later or follow a mirror."""
+    """The feed has as many subscribers as it may; try again later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +144,7 @@ class Feed:
             raise FeedClosedError("the primary is stopping")
         if len(self._subscriptions) >= self._limits.subscribers:
             raise TooManySubscribersError(
-                f"all {self._limits.subscribers} places are taken: follow a mirror instead"
+                f"all {self._limits.subscribers} places are taken: try again later"
             )
         subscription = Subscription(self, name, peer, size, since_ms)
         self._subscriptions[subscription] = None

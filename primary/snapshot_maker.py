@@ -25,7 +25,7 @@ _log = get_logger("snapshots")
 class SnapshotMaker:
     """Makes one snapshot at a time: when asked, and each time the log grew by `every` entries.
 
-    `command` makes one and prints its name; for the event loop's thread only.
+    `command` makes one and ends with 0; for the event loop's thread only.
     """
 
     def __init__(
