@@ -106,8 +106,7 @@ class Secondary:
 class Cluster:
     """A primary and `secondaries` secondaries under one directory; a context manager that ends all.
 
-    `lab_addresses` lets addresses register that no mail server on the Internet has, such as
-    documentation and loopback ones.
+    Addresses register that no mail server on the Internet has, such as documentation ones.
     """
 
     def __init__(

@@ -19,11 +19,10 @@ from pathlib import Path
 
 from rich.console import Console
 
+from lab.asking import dns_name
 from lab.cluster import DNS_PORT, WHOIS_PORT, ZONE, Cluster, Secondary
 from lab.people import write_import_file
 from lab.process import LabError, program
-from registry.address import Address
-from registry.label import dashed
 
 IMPORTED = 3000
 SHOWN_LINES = 14
@@ -139,7 +138,7 @@ class Demo:
         self.say(f"{address} is {answer} at every secondary")
 
     def dig(self, secondary: Secondary, address: str) -> None:
-        name = f"{dashed(Address.parse(address))}.{ZONE}"
+        name = dns_name(address, ZONE)
         server = [f"@{secondary.address}", "-p", str(DNS_PORT)]
         # Options before the first name hold for both.
         shown = self.command(["dig", "+noall", "+answer", *server, name, "A", name, "TXT"])

@@ -13,6 +13,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import text
 
+from lab.postgres import PostgresServer, postgres_server
 from primary.changes import Change, WithdrawHolder
 from primary.checkpoint_file import CheckpointFile
 from primary.sequencer import RECEIPT_MS, SequencerStoppedError
@@ -29,7 +30,6 @@ from registry.kinds import Kind
 from registry.merkle import EMPTY_ROOT, CompactRange, leaf_hash, verify_inclusion
 from registry.state import State
 from registry.state_tree import StateTree
-from tests.support.postgres import Cluster, postgresql_cluster
 from tests.support.sequencing import EMAIL, NAME, TELEPHONE, Log, Person, addresses
 
 ME, OTHER = Person("me"), Person("other")
@@ -37,10 +37,10 @@ _numbers = count()
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
+def postgres() -> Iterator[PostgresServer]:
     """One PostgreSQL for all the tests here."""
-    with postgresql_cluster() as cluster:
-        yield cluster
+    with postgres_server() as server:
+        yield server
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -48,8 +48,8 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """A new, empty database of each kind."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'registry.sqlite3'}"
-    cluster: Cluster = request.getfixturevalue("cluster")
-    return cluster.create_database(f"registry{next(_numbers)}")
+    postgres: PostgresServer = request.getfixturevalue("postgres")
+    return postgres.create_database(f"registry{next(_numbers)}")
 
 
 @pytest.fixture
