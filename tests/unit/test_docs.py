@@ -111,7 +111,8 @@ def test_every_metric_that_is_named_is_there() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["../README.md", "../CONTRIBUTING.md", "design.md", "operations.md"]
+    "name",
+    ["../README.md", "../CONTRIBUTING.md", "design.md", "operations.md", "decisions/README.md"],
 )
 def test_links_lead_somewhere(name: str) -> None:
     """A link to a file in the project is one that is there."""
