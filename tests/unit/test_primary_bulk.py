@@ -9,6 +9,7 @@ import pytest
 
 from primary.services import bulk
 from registry.errors import Problem
+from registry.limits import MAX_CHANGES_PER_REQUEST
 from registry.wire.v1 import registration_pb2 as pb
 
 
@@ -22,16 +23,16 @@ def test_others_have_their_turn(monkeypatch: pytest.MonkeyPatch) -> None:
         return Problem("change", "none")
 
     async def other() -> None:
-        while len(done) < bulk.MAX_CHANGES:
+        while len(done) < MAX_CHANGES_PER_REQUEST:
             seen.append(len(done))
             await asyncio.sleep(0)
 
     monkeypatch.setattr(bulk, "change", slow)
-    request = pb.SubmitRequest(changes=[pb.Change()] * bulk.MAX_CHANGES)
+    request = pb.SubmitRequest(changes=[pb.Change()] * MAX_CHANGES_PER_REQUEST)
 
     async def together() -> None:
         converted, _ = await asyncio.gather(bulk._changes(request), other())
-        assert len(converted) == bulk.MAX_CHANGES
+        assert len(converted) == MAX_CHANGES_PER_REQUEST
 
     asyncio.run(together())
     gaps = [after - before for before, after in pairwise(seen)]
