@@ -8,8 +8,6 @@ from node.errors import StorageError
 from node.exits import ExitCode, exit_code
 from registry.errors import Problem, RegistryError
 
-# 128 + SIGINT, as shells show it.
-INTERRUPTED: Final = 130
 EXIT_CODES: Final = (
     "Exit codes: 0 done; 1 not found, or something is wrong; 2 command line or configuration; "
     "3 refused by the registry; 4 a server cannot be reached, or failed; 5 what a server gave "
@@ -37,7 +35,7 @@ def code_of(error: BaseException) -> int:
     """The exit code of an error."""
     match error:
         case Interrupted():
-            return INTERRUPTED
+            return ExitCode.INTERRUPTED
         case NotFoundError() | StorageError():
             return ExitCode.FAILED
         case UnreachableError():
