@@ -101,8 +101,9 @@ class Follower:
         self._stopping.set()
         self._break_off()
 
-    def doubt(self) -> None:
+    def doubt(self, error: ReplicaDamagedError) -> None:
         """Read the replica again: somebody found that it is damaged."""
+        self._board.refuse(error)
         self._reopen.set()
         self._break_off()
 
@@ -134,6 +135,8 @@ class Follower:
             self._etcd_failed(error)
         else:
             self._board.enter(Phase.STOPPED, str(error))
+        if isinstance(error, ReplicaDamagedError):
+            self._board.refuse(error)
         return self._etcd_retry.next_delay()
 
     def _failed_upstream(self, error: UpstreamError) -> float:
@@ -150,6 +153,7 @@ class Follower:
         if isinstance(error, UnknownCriticalKindError):
             advice = str(error)
         _log.error("refused", error=type(error).__name__, reason=str(error))
+        self._board.refuse(error)
         self._board.enter(Phase.STOPPED, f"{advice}; the last good state is served")
         return self._settings.follower.distrust_seconds
 
@@ -240,7 +244,7 @@ class Follower:
     def _follow(self, opened: Opened) -> None:
         """Take events until the stream breaks, or the replica is another."""
         replica = opened.replica
-        self._see(self._upstream.newest_checkpoint())
+        self._see(replica, self._upstream.newest_checkpoint())
         with self._upstream.subscribe(replica.size, replica.root) as events:
             self._subscription = events
             # `stop` may have looked for a subscription before there was one.
@@ -254,9 +258,11 @@ class Follower:
                 if self._opened is not opened:
                     return
 
-    def _see(self, note: bytes) -> None:
-        """Take notice of a checkpoint that the upstream shows."""
+    def _see(self, replica: Replica, note: bytes) -> None:
+        """Take notice of a checkpoint that the upstream shows; ForkError: it is of another log."""
         checkpoint = open_checkpoint(note, self._verifier)
+        if checkpoint.size == replica.size and checkpoint.root != replica.root:
+            raise ForkError(replica.checkpoint, note)
         size = max(self._board.now.upstream_size, checkpoint.size)
         self._board.set(upstream_size=size)
 
@@ -316,11 +322,9 @@ class Follower:
     def _freshen(self, replica: Replica, note: bytes) -> None:
         freshness = open_freshness(note, self._verifier, self._freshness_verifier)
         checkpoint = freshness.checkpoint
-        self._see(note)
+        self._see(replica, note)
         if checkpoint.size != replica.size:
             return
-        if checkpoint.root != replica.root:
-            raise ForkError(replica.checkpoint, note)
         self._board.set(freshness_ms=freshness.time_s * 1000)
         try:
             replica.freshen(note)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Final
 
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from node.logging import get_logger
+from registry.errors import VerificationError
 
 _log = get_logger("follower")
 
@@ -54,6 +56,7 @@ class StatusBoard:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._status = FollowerStatus()
+        self._refusals: Counter[str] = Counter()
 
     @property
     def now(self) -> FollowerStatus:
@@ -64,6 +67,17 @@ class StatusBoard:
         """Change these parts of it."""
         with self._lock:
             self._status = replace(self._status, **changes)
+
+    @property
+    def refusals(self) -> dict[str, int]:
+        """How often something was not what the registry signed, by the name of its error."""
+        with self._lock:
+            return dict(self._refusals)
+
+    def refuse(self, error: VerificationError) -> None:
+        """Count it among the refusals."""
+        with self._lock:
+            self._refusals[type(error).__name__] += 1
 
     def enter(self, phase: Phase, advice: str = "") -> None:
         """Say what the follower does from now on; logged where that is news."""
@@ -112,3 +126,11 @@ class FollowerMetrics(Collector):
         for phase in Phase:
             phases.add_metric([phase.value], float(status.phase is phase))
         yield phases
+        refused = CounterMetricFamily(
+            "smtpnic_follower_refused",
+            "What the upstream or etcd gave and the registry had not signed, by error.",
+            labels=["error"],
+        )
+        for error, count in self._board.refusals.items():
+            refused.add_metric([error], count)
+        yield refused

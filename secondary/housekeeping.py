@@ -21,6 +21,8 @@ LOOK_SECONDS: Final = 1.0
 # Between the steps of a deletion, so that etcd and its watchers have time for other things.
 PAUSE_SECONDS: Final = 0.02
 
+Doubt = Callable[[ReplicaDamagedError], None]
+
 _log = get_logger("housekeeping")
 
 
@@ -44,7 +46,7 @@ class Housekeeping:
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def start(self, replica: Callable[[], Replica | None], doubt: Callable[[], None]) -> None:
+    def start(self, replica: Callable[[], Replica | None], doubt: Doubt) -> None:
         """Begin. `replica` tells what is followed with; `doubt` is called when it is damaged."""
         self._thread = threading.Thread(
             target=self._run, args=(replica, doubt), name="housekeeping", daemon=True
@@ -55,7 +57,7 @@ class Housekeeping:
         """End soon, in the middle of a deletion if need be."""
         self._stopping.set()
 
-    def _run(self, replica: Callable[[], Replica | None], doubt: Callable[[], None]) -> None:
+    def _run(self, replica: Callable[[], Replica | None], doubt: Doubt) -> None:
         lower_priority()
         seen: Generation | None = None
         cleanups: list[float] = []
@@ -88,7 +90,7 @@ class Housekeeping:
         except EtcdError as error:
             _log.warning("cleanup.failed", error=type(error).__name__, reason=str(error))
 
-    def _check(self, generation: Generation, doubt: Callable[[], None]) -> None:
+    def _check(self, generation: Generation, doubt: Doubt) -> None:
         """Compute the state root from what etcd holds, and compare it with what is signed."""
         try:
             if self._generations.served().generation == generation:
@@ -96,6 +98,6 @@ class Housekeeping:
                 _log.info("replica.checked", size=stored.position.checkpoint.size)
         except ReplicaDamagedError as error:
             _log.error("replica_damaged", generation=generation.number, reason=str(error))
-            doubt()
+            doubt(error)
         except EtcdError as error:
             _log.warning("check.failed", error=type(error).__name__, reason=str(error))

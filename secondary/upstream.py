@@ -16,7 +16,7 @@ import grpc
 from node.endpoint import Endpoint
 from node.tls import CHANNEL_OPTIONS, Identity, channel_credentials
 from registry.batch import Batch
-from registry.errors import MalformedError
+from registry.errors import LimitError, MalformedError
 from registry.limits import HASH_BYTES
 from registry.tiles import TileId
 from registry.wire.v1 import replication_pb2 as pb
@@ -206,6 +206,10 @@ _REFUSALS: Final = (
 def _fail(error: grpc.RpcError) -> NoReturn:
     # What calls raise is also a grpc.Call, which the types of grpc do not say.
     code, text = error.code(), f"{error.details()}"
+    if code is grpc.StatusCode.INTERNAL and "deserializing" in text:
+        raise MalformedError("the upstream sent what is no message") from error
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" in text:
+        raise LimitError(f"the upstream sent more than a message may hold: {text}") from error
     if code in _LACKS:
         raise UpstreamLacks(text) from error
     if code in _REFUSALS:
