@@ -1,0 +1,476 @@
+"""P2, P5: whatever an upstream sends or a stranger writes, the last good state is served."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from lab.cluster import Secondary, loopback_network
+from lab.process import LabProcess, program
+from primary.pki import Authority
+from registry.address import Address
+from registry.batch import Record
+from registry.checkpoint import Checkpoint, sign_checkpoint
+from registry.entry import state_key
+from registry.errors import LimitError, MalformedError, VerificationError
+from registry.kinds import Kind
+from registry.note import Signer
+from registry.snapshot import encode_snapshot, snapshot_name
+from registry.wire.v1 import replication_pb2 as pb
+from secondary.etcd import EtcdStore
+from secondary.etcd_values import Put
+from secondary.layout import Generation
+from secondary.replica import record_puts
+from tests.support.asker import Asker
+from tests.support.log_builder import ORIGIN, LogBuilder
+from tests.support.probe import QUICK, Probe
+from tests.support.replicas import cursor_of
+from tests.support.tampering import TAMPERING, Tamper
+from tests.support.upstream_server import NO_LIMIT, UpstreamServer, response, write_secondary
+from tests.support.wait import wait_until
+
+SECONDS = 60
+HOME, ABSENT = "192.0.2.1", "192.0.2.254"
+HOME_KEY, ABSENT_KEY = (
+    state_key(Kind.REGISTRATION, Address.parse(address).packed) for address in (HOME, ABSENT)
+)
+SETTINGS = QUICK | {
+    "SMTPNIC_SECONDARY_RECHECK_SECONDS": "2",
+    # The builder's clock is in the past.
+    "SMTPNIC_SECONDARY_MAX_SILENCE_SECONDS": "1e12",
+}
+TAMPERS = [pytest.param(tamper, error, id=tamper.__name__) for tamper, error in TAMPERING]
+NOW_S = 1_700_001_000
+
+
+def log_of(rounds: int, *, holder: int = 0) -> LogBuilder:
+    """The log after so many rounds of changes; with another `holder`, another log of that size."""
+    log = LogBuilder()
+    log.put_holder(holder.to_bytes(16))
+    log.put_registration(HOME, host_of(0))
+    log.commit()
+    for number in range(1, rounds + 1):
+        change(log, number)
+        log.commit()
+    return log
+
+
+def change(log: LogBuilder, number: int) -> None:
+    """The changes of a round: a new holder, a new registration, and HOME has another host."""
+    log.put_holder(number.to_bytes(16))
+    log.put_registration(address_of(number))
+    log.put_registration(HOME, host_of(number))
+
+
+def address_of(number: int) -> str:
+    return f"198.18.{number >> 8}.{number & 255}"
+
+
+def host_of(number: int) -> str:
+    return f"mail{number}.example.org"
+
+
+class Mirror:
+    """One secondary as real processes, and the upstream that it follows."""
+
+    def __init__(self, root: Path) -> None:
+        self.rounds = 0
+        authority, network = Authority.create("test", datetime.now(UTC)), loopback_network()
+        self.upstream = UpstreamServer(log_of(0), authority, f"{network}.10")
+        directory, address = root / "mirror", f"{network}.11"
+        write_secondary(directory, self.upstream.log, authority, self.upstream.endpoint, address)
+        command = [program("smtpnic-secondary"), "run", "-c", str(directory / "secondary.toml")]
+        self.process = LabProcess("mirror", command, root / "mirror.log", SETTINGS)
+        self.secondary = Secondary("mirror", address, directory, self.process)
+        self.probe = Probe(self.secondary)
+        # Every refusal named in the log, before the test at hand.
+        self._refusals = 0
+
+    @property
+    def log(self) -> LogBuilder:
+        """What the upstream serves."""
+        return self.upstream.log
+
+    def go_on(self, rounds: int = 1) -> None:
+        """The log grows, and the upstream is honest again."""
+        self.rounds += rounds
+        with self.upstream.changing() as upstream:
+            upstream.log = log_of(self.rounds)
+            upstream.lie = upstream.checkpoint = upstream.snapshot = b""
+            upstream.is_away = False
+        self.wait_current()
+
+    def wait_current(self) -> None:
+        """Until DNS and WHOIS serve all of the log."""
+        for role in ("dns", "whois"):
+            wait_until(
+                lambda role=role: self.metric(role, "log_size") == self.log.size,  # type: ignore[misc]
+                seconds=SECONDS,
+                what=f"size {self.log.size} in {role}; {self.probe.status()}",
+            )
+        assert self.secondary.ask_dns(address_of(self.rounds or 1)) == (
+            "registered" if self.rounds else "NXDOMAIN"
+        )
+        assert self.secondary.ask_dns(address_of(self.rounds + 1)) == "NXDOMAIN"
+
+    def metric(self, role: str, name: str) -> float:
+        """A metric of DNS or WHOIS; -1 while it does not show it."""
+        found = self.probe.metric(role, f"smtpnic_{name}")
+        return -1 if found is None else found
+
+    def wait_phase(self, phase: str, advice: str = "") -> None:
+        """Until the status says so."""
+        wait_until(
+            lambda: self.probe.status().phase == phase and advice in self.probe.status().advice,
+            seconds=SECONDS,
+            what=f"{phase}: {advice}; {self.probe.status()}",
+        )
+
+    def generation(self) -> Generation:
+        """What readers are to load."""
+        layout = self.probe.settings.layout
+        with self.probe.store() as store:
+            current = store.get(layout.current).value
+        assert current is not None
+        return layout.generation(int(current))
+
+    def cursor(self) -> bytes | None:
+        """What etcd holds, as signed."""
+        with self.probe.store() as store:
+            return store.get(self.generation().cursor).value
+
+    def cut_off(self) -> Generation:
+        """The upstream goes away; what readers have."""
+        self.wait_phase("following")
+        with self.upstream.changing() as upstream:
+            upstream.is_away = True
+        self.wait_phase("disconnected")
+        return self.generation()
+
+    def asker(self) -> Asker:
+        """Somebody who asks all the time for what never changes."""
+        return Asker(self.secondary.dns, HOME, ABSENT)
+
+    def restart_follower(self) -> None:
+        """As an operator does once a fork is explained."""
+        before = self.probe.child_pid("follower")
+        os.kill(before, signal.SIGTERM)
+        wait_until(
+            lambda: self.probe.child_pid("follower") not in (0, before),
+            seconds=SECONDS,
+            what="another follower",
+        )
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mirror]:
+    """A secondary that has caught up with a short log."""
+    mirror = Mirror(tmp_path_factory.mktemp("hostile"))
+    mirror.process.start()
+    try:
+        mirror.wait_current()
+        yield mirror
+    finally:
+        mirror.process.stop()
+        mirror.upstream.close()
+
+
+@pytest.fixture
+def mirror(running: Mirror) -> Iterator[Mirror]:
+    """It is asked all through the test, goes on with an honest upstream afterwards, and nothing
+    but what was killed has ended."""
+    with running.asker():
+        yield running
+        running.go_on()
+    assert {event["code"] for event in running.probe.events("child.ended")} <= {0}
+
+
+def assert_refused(mirror: Mirror, lie: bytes, error: str) -> None:
+    """The lie is refused under its own name, and leaves no trace in etcd or DNS."""
+    before, cursor = refusals(mirror, error), mirror.cursor()
+    counted = refusal_count(mirror, error)
+    with mirror.upstream.changing() as upstream:
+        upstream.lie = lie
+    wait_until(
+        lambda: refusals(mirror, error) > before,
+        seconds=SECONDS,
+        what=f"{error} in the log; {mirror.probe.status()}",
+    )
+    mirror.wait_phase("stopped")
+    assert refusal_count(mirror, error) > counted
+    assert mirror.cursor() == cursor
+    assert mirror.secondary.ask_dns(address_of(mirror.rounds + 1)) == "NXDOMAIN"
+    assert host_of(mirror.rounds) in mirror.secondary.ask_whois(HOME)
+
+
+def refusals(mirror: Mirror, error: str) -> int:
+    return len(mirror.probe.events("refused", error=error))
+
+
+def refusal_count(mirror: Mirror, error: str) -> float:
+    name = "smtpnic_follower_refused_total"
+    return mirror.probe.metric("follower", name, error=error) or 0
+
+
+@pytest.mark.parametrize(("tamper", "error"), TAMPERS)
+def test_tampering_is_refused(
+    mirror: Mirror, tamper: Tamper, error: type[VerificationError]
+) -> None:
+    """Each way to tamper with a batch is refused with its own error; the honest batch is taken."""
+    log = log_of(mirror.rounds)
+    change(log, mirror.rounds + 1)
+    assert_refused(mirror, response(tamper(log)), error.__name__)
+
+
+def test_a_message_beyond_all_limits_is_refused(mirror: Mirror) -> None:
+    """More than gRPC takes is the protocol's limit passed, and not an outage."""
+    assert_refused(mirror, response(bytes(5 << 20)), LimitError.__name__)
+
+
+def test_what_is_no_message_is_refused(mirror: Mirror) -> None:
+    """Bytes that follow no format are refused as such, and not taken for an outage."""
+    assert_refused(mirror, b"\xff\xff", MalformedError.__name__)
+
+
+def other_log(mirror: Mirror, rounds: int = 0) -> LogBuilder:
+    """Another log of the same key: longer by so many rounds, or of the same size."""
+    return log_of(mirror.rounds + rounds, holder=99)
+
+
+def fork_by_claim(mirror: Mirror, upstream: UpstreamServer) -> bytes:
+    """The upstream has another log, and says so."""
+    upstream.log = other_log(mirror, 3)
+    return upstream.log.checkpoint
+
+
+def fork_by_checkpoint(mirror: Mirror, upstream: UpstreamServer) -> bytes:
+    """It shows another checkpoint of the very size."""
+    upstream.checkpoint = other_log(mirror).checkpoint
+    return upstream.checkpoint
+
+
+def fork_by_freshness(mirror: Mirror, upstream: UpstreamServer) -> bytes:
+    """It streams the same log, and a fresh checkpoint of another."""
+    note = other_log(mirror).freshness(NOW_S)
+    freshness = pb.Freshness(checkpoint=note)
+    upstream.lie = pb.SubscribeResponse(freshness=freshness).SerializeToString()
+    return note
+
+
+def fork_by_snapshot(mirror: Mirror, upstream: UpstreamServer) -> bytes:
+    """It asks for a snapshot of another log to be read."""
+    upstream.log = other_log(mirror, 3)
+    needed = upstream.needed_snapshot()
+    upstream.lie = pb.SubscribeResponse(need_snapshot=needed).SerializeToString()
+    return upstream.log.checkpoint
+
+
+@pytest.mark.parametrize(
+    "fork", [fork_by_claim, fork_by_checkpoint, fork_by_freshness, fork_by_snapshot]
+)
+def test_a_fork_is_kept_as_evidence(
+    mirror: Mirror, fork: Callable[[Mirror, UpstreamServer], bytes]
+) -> None:
+    """Two signed histories: both notes are kept, following ends, the last good state is served."""
+    ours, data_dir = mirror.log.checkpoint, mirror.probe.settings.data_dir
+    mirror.cut_off()
+    with mirror.upstream.changing() as upstream:
+        theirs = fork(mirror, upstream)
+        upstream.is_away = False
+    mirror.wait_phase("forked", "publish")
+    assert mirror.probe.metric("follower", "smtpnic_follower_phase", phase="forked") == 1
+    evidence = [json.loads(path.read_text()) for path in data_dir.glob("fork-*.json")]
+    assert {"ours": ours.decode(), "theirs": theirs.decode()} in evidence
+    assert mirror.secondary.ask_dns(address_of(mirror.rounds + 1)) == "NXDOMAIN"
+    with mirror.upstream.changing() as upstream:
+        upstream.log = log_of(mirror.rounds)
+        upstream.lie = upstream.checkpoint = b""
+    mirror.restart_follower()
+
+
+def changed(mirror: Mirror, generation: Generation) -> tuple[list[Put], list[bytes]]:
+    """A registration with another host."""
+    return [(generation.record(HOME_KEY), forged_record())], []
+
+
+def deleted(mirror: Mirror, generation: Generation) -> tuple[list[Put], list[bytes]]:
+    """A registration is gone."""
+    return [], [generation.record(HOME_KEY)]
+
+
+def added(mirror: Mirror, generation: Generation) -> tuple[list[Put], list[bytes]]:
+    """A registration that the registry never made."""
+    return [(generation.record(ABSENT_KEY), forged_record())], []
+
+
+def false_cursor(mirror: Mirror, generation: Generation) -> tuple[list[Put], list[bytes]]:
+    """The cursor of another log, which another key signed."""
+    other = LogBuilder("example.net")
+    other.fill(1)
+    return [(generation.cursor, cursor_of(other))], []
+
+
+def forged_record() -> bytes:
+    """A well-formed record of HOME that nobody signed."""
+    other = LogBuilder()
+    other.put_registration(HOME, "forged.example.org")
+    other.commit()
+    return other.records[HOME_KEY].encode()
+
+
+@pytest.mark.parametrize("stranger", [changed, deleted, added, false_cursor])
+def test_a_strangers_write_is_noticed_and_never_served(
+    mirror: Mirror, stranger: Callable[[Mirror, Generation], tuple[list[Put], list[bytes]]]
+) -> None:
+    """Followers and DNS find in their audit what else wrote to etcd; it is made good."""
+    generation = mirror.cut_off()
+    refused = mirror.metric("dns", "replica_refused_total")
+    damaged = refusal_count(mirror, "ReplicaDamagedError")
+    puts, deletes = stranger(mirror, generation)
+    with mirror.probe.store() as store:
+        store.txn([], puts, deletes)
+    wait_until(
+        lambda: mirror.metric("dns", "replica_refused_total") > refused,
+        seconds=SECONDS,
+        what="DNS refuses the replica",
+    )
+    wait_until(
+        lambda: refusal_count(mirror, "ReplicaDamagedError") > damaged,
+        seconds=SECONDS,
+        what="the follower finds the damage",
+    )
+    assert host_of(mirror.rounds) in mirror.secondary.ask_whois(HOME)
+    mirror.go_on()
+    assert mirror.generation().number > generation.number
+    assert host_of(mirror.rounds) in mirror.secondary.ask_whois(HOME)
+
+
+def test_a_replica_put_back_is_not_served(mirror: Mirror) -> None:
+    """An old state in etcd, all of it as signed then, is waited through until it has caught up."""
+    mirror.go_on(2)
+    generation = mirror.cut_off()
+    behind = mirror.metric("dns", "replica_behind_total")
+    old = log_of(mirror.rounds - 1)
+    with mirror.probe.store() as store:
+        gone = [generation.record(key) for key in mirror.log.records.keys() - old.records.keys()]
+        put_log(store, old, generation, gone)
+    wait_until(
+        lambda: mirror.metric("dns", "replica_behind_total") > behind,
+        seconds=SECONDS,
+        what="DNS finds the replica behind",
+    )
+    assert mirror.secondary.ask_dns(address_of(mirror.rounds)) == "registered"
+    assert host_of(mirror.rounds) in mirror.secondary.ask_whois(HOME)
+
+
+def put_log(store: EtcdStore, log: LogBuilder, generation: Generation, gone: list[bytes]) -> None:
+    """All that the log amounts to, and nothing of what is gone, in one transaction."""
+    puts = [(generation.cursor, cursor_of(log))]
+    for key, record in log.records.items():
+        openings = record.openings
+        puts += record_puts(generation, key, Record(record.index, record.entry).encode(), openings)
+    store.txn([], puts, gone)
+
+
+def damaged(log: LogBuilder) -> bytes:
+    """One byte of a host is another."""
+    return log.snapshot().replace(b"mail", b"nail", 1)
+
+
+def cut_short(log: LogBuilder) -> bytes:
+    """The second half is missing, and was never announced."""
+    data = log.snapshot()
+    return data[: len(data) // 2]
+
+
+def false_header(log: LogBuilder) -> bytes:
+    """The same state, signed by another key."""
+    checkpoint = sign_checkpoint(Checkpoint(ORIGIN, log.size, log.root), Signer(ORIGIN, bytes(32)))
+    header = log.snapshot_header()
+    signed_state = replace(header.signed_state, checkpoint=checkpoint)
+    ordered = [record for _, record in sorted(log.records.items())]
+    return b"".join(encode_snapshot(replace(header, signed_state=signed_state), ordered))
+
+
+def false_record(log: LogBuilder) -> bytes:
+    """Whole and well-formed, and one record is another than was signed."""
+    records = dict(log.records)
+    records[HOME_KEY] = Record.decode(forged_record())
+    ordered = [record for _, record in sorted(records.items())]
+    return b"".join(encode_snapshot(log.snapshot_header(), ordered))
+
+
+class TestSnapshot:
+    """An upstream that wants a snapshot to be read."""
+
+    @pytest.fixture(autouse=True)
+    def no_limit_afterwards(self, mirror: Mirror) -> Iterator[None]:
+        yield
+        with mirror.upstream.changing() as upstream:
+            upstream.stream_limit, upstream.break_after = NO_LIMIT, None
+
+    def announce(
+        self, mirror: Mirror, spoil: Callable[[LogBuilder], bytes] = LogBuilder.snapshot
+    ) -> None:
+        """The log has grown, and is only to be had as a snapshot, maybe spoilt."""
+        mirror.cut_off()
+        mirror.rounds += 3
+        with mirror.upstream.changing() as upstream:
+            upstream.log = log_of(mirror.rounds)
+            upstream.snapshot = spoil(upstream.log)
+            upstream.stream_limit = 0
+            upstream.is_away = False
+
+    @pytest.mark.parametrize(
+        ("spoil", "error"),
+        [
+            (damaged, "MalformedError"),
+            (cut_short, "MalformedError"),
+            (false_header, "SignatureError"),
+            (false_record, "ReplicaDamagedError"),
+        ],
+    )
+    def test_a_spoilt_file_is_refused(
+        self, mirror: Mirror, spoil: Callable[[LogBuilder], bytes], error: str
+    ) -> None:
+        """It is refused before anybody reads what it made, and the honest file is taken."""
+        generation, counted = mirror.generation(), refusal_count(mirror, error)
+        before = mirror.rounds
+        self.announce(mirror, spoil)
+        wait_until(lambda: refusal_count(mirror, error) > counted, seconds=SECONDS, what=f"{error}")
+        mirror.wait_phase("stopped")
+        assert mirror.generation() == generation
+        assert host_of(before) in mirror.secondary.ask_whois(HOME)
+        with mirror.upstream.changing() as upstream:
+            upstream.snapshot = b""
+        mirror.wait_current()
+        assert mirror.generation().number > generation.number
+
+    def test_an_old_one_is_refused(self, mirror: Mirror) -> None:
+        """A snapshot of the same log, true when it was made, does not bring the past back."""
+        mirror.go_on(2)
+        old = log_of(mirror.rounds - 1)
+        name = snapshot_name(old.size, old.state.state_root)
+        needed = pb.NeedSnapshot(name=name, bytes=len(old.snapshot()), size=old.size)
+        with mirror.upstream.changing() as upstream:
+            upstream.snapshot = old.snapshot()
+        lie = pb.SubscribeResponse(need_snapshot=needed).SerializeToString()
+        assert_refused(mirror, lie, "SequenceError")
+
+    def test_a_reading_that_breaks_off_is_resumed(self, mirror: Mirror) -> None:
+        """Each reading begins where the last one ended, and no byte is sent twice."""
+        mirror.upstream.offsets.clear()
+        mirror.upstream.bytes_sent = 0
+        mirror.upstream.break_after = 1_000
+        self.announce(mirror)
+        mirror.wait_current()
+        size = len(mirror.log.snapshot())
+        assert mirror.upstream.offsets == list(range(0, size, 1_000))
+        assert mirror.upstream.bytes_sent == size
