@@ -131,8 +131,8 @@ Effect = PutHolder | DeleteHolder | PutRegistration | DeleteRegistration | Uncha
 def decide(change: Change, view: View, moment: Moment) -> Effect:
     """What the change does.
 
-    Problem "not_found", "exists", "not_yours", "version", "address_special" or "in_use": it is
-    not granted.
+    Problem "not_found", "exists", "not_yours", "version", "address_special", "in_use" or
+    "suspended": it is not granted.
     """
     return _RULES[type(change)](change, view, moment)
 
@@ -207,7 +207,14 @@ def _update(change: Update, view: View, _moment: Moment) -> Effect:
 
 
 def _withdraw(change: Withdraw, view: View, _moment: Moment) -> Effect:
-    _own_registration(change, view)
+    _, current = _own_registration(change, view)
+    # Withdrawn and registered again it would be new, and the suspension forgotten.
+    if current.status is Status.SUSPENDED:
+        raise Problem(
+            "suspended",
+            f"{change.address} is suspended and cannot be withdrawn; ask the board to lift that",
+            "address",
+        )
     return DeleteRegistration(change.address, change.holder_id)
 
 

@@ -25,6 +25,7 @@ _STATUSES: Final = {
     # Read, decide again, and repeat: what ABORTED asks for.
     "version": grpc.StatusCode.ABORTED,
     "in_use": grpc.StatusCode.FAILED_PRECONDITION,
+    "suspended": grpc.StatusCode.FAILED_PRECONDITION,
 }
 
 

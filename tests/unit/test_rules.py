@@ -160,8 +160,8 @@ def test_an_update_changes_the_names_only(world: World) -> None:
 
 def test_a_registration_can_be_withdrawn(world: World) -> None:
     """By its holder."""
-    effect = world.decide(ME.withdraw(MINE))
-    assert DeleteRegistration(Address.parse(MINE), ME.holder_id) == effect
+    effect = world.decide(OTHER.withdraw(THEIRS))
+    assert DeleteRegistration(Address.parse(THEIRS), OTHER.holder_id) == effect
 
 
 @pytest.mark.parametrize(
@@ -209,6 +209,8 @@ def test_the_right_version_is_accepted(world: World) -> None:
         (ME.update(MINE, ME.host, expected_version=6), "version", "expected_version"),
         (ME.withdraw(FREE), "not_found", "address"),
         (ME.withdraw(THEIRS), "not_yours", "holder_id"),
+        # Nor does a suspension end by withdrawing, and registering again.
+        (ME.withdraw(MINE), "suspended", "address"),
         (_thief(OTHER).withdraw(THEIRS), "not_yours", "management_key"),
         (WITHDRAW_OLD, "version", "expected_version"),
     ],
