@@ -19,7 +19,7 @@ class FeedClosedError(RegistryError):
 
 
 class TooManySubscribersError(RegistryError):
-    """The feed has as many subscribers as it may; try again later."""
+    """The feed, or one name in it, has as many subscribers as it may; try again later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +40,18 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class FeedLimits:
-    """What one feed may hold: subscribers, and events and bytes waiting for each of them."""
+    """What one feed may hold: subscribers, and events and bytes waiting for each of them.
+
+    `per_name` subscribers may have the same name.
+    """
 
     subscribers: int
+    per_name: int
     events: int
     bytes: int
 
     def __post_init__(self) -> None:
-        if min(self.subscribers, self.events, self.bytes) < 1:
+        if min(self.subscribers, self.per_name, self.events, self.bytes) < 1:
             raise ValueError("a feed's limits start at 1")
 
 
@@ -145,6 +149,10 @@ class Feed:
         if len(self._subscriptions) >= self._limits.subscribers:
             raise TooManySubscribersError(
                 f"all {self._limits.subscribers} places are taken: try again later"
+            )
+        if sum(one.name == name for one in self._subscriptions) >= self._limits.per_name:
+            raise TooManySubscribersError(
+                f"{name} holds {self._limits.per_name} places, as many as a node may: end one"
             )
         subscription = Subscription(self, name, peer, size, since_ms)
         self._subscriptions[subscription] = None

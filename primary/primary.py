@@ -199,7 +199,9 @@ class Primary:
 
 def _feed_limits(settings: PrimarySettings) -> FeedLimits:
     nodes = settings.nodes
-    return FeedLimits(nodes.subscribers, nodes.buffered_events, nodes.buffered_bytes)
+    return FeedLimits(
+        nodes.subscribers, nodes.subscribers_per_node, nodes.buffered_events, nodes.buffered_bytes
+    )
 
 
 async def _first_of(parts: Sequence[asyncio.Task[Any]]) -> None:

@@ -34,6 +34,8 @@ class NodesSettings(Section):
     calls: Positive = 512
     # Streams of the log open at once, and what may wait for each.
     subscribers: Positive = 128
+    # A node's stream that broke off unseen may be there still when it has made the next.
+    subscribers_per_node: Positive = 4
     buffered_events: Positive = 512
     buffered_bytes: Positive = 16 * 1024 * 1024
 

@@ -17,7 +17,7 @@ from primary.feed import (
     TooManySubscribersError,
 )
 
-LIMITS = FeedLimits(subscribers=3, events=4, bytes=1000)
+LIMITS = FeedLimits(subscribers=3, per_name=2, events=4, bytes=1000)
 
 
 def _event(start: int, end: int) -> Event:
@@ -146,6 +146,17 @@ def test_places_are_bounded_and_given_back() -> None:
     assert ["0", "2", "more"] == [one.name for one in feed.subscriptions]
 
 
+def test_one_name_does_not_take_all_places() -> None:
+    """A node that subscribes again and again leaves room for the others."""
+    feed = Feed(0, LIMITS)
+    first, _ = (feed.subscribe("greedy", "peer", 0, 0) for _ in range(LIMITS.per_name))
+    with pytest.raises(TooManySubscribersError, match="greedy holds 2 places"):
+        feed.subscribe("greedy", "peer", 0, 0)
+    feed.subscribe("modest", "peer", 0, 0)
+    first.close()
+    feed.subscribe("greedy", "peer", 0, 0)
+
+
 def test_a_gap_in_what_is_published_is_a_fault() -> None:
     """The feed never hides that an event was left out."""
     feed = Feed(5, LIMITS)
@@ -165,7 +176,7 @@ def test_any_pace_sees_the_whole_log_once(steps: list[tuple[int, bool]]) -> None
     """However publishing and taking interleave, a subscriber gets each batch exactly once."""
 
     async def scenario() -> None:
-        feed = Feed(0, FeedLimits(subscribers=1, events=3, bytes=10_000))
+        feed = Feed(0, FeedLimits(subscribers=1, per_name=1, events=3, bytes=10_000))
         subscription = feed.subscribe("any", "peer", 0, 0)
         log: list[Event] = []
         seen: list[bytes] = []

@@ -26,7 +26,7 @@ def _log() -> PublicLog:
     root = compact_range.root()
     note = sign_checkpoint(Checkpoint("example.org", 1, root), SIGNER)
     head = Head(1, root, note, State(0, bytes(32), 1), compact_range, 0)
-    return PublicLog(head, Feed(1, FeedLimits(1, 10, 10_000)))
+    return PublicLog(head, Feed(1, FeedLimits(1, 1, 10, 10_000)))
 
 
 async def _yes() -> bool:
