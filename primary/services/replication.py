@@ -25,7 +25,7 @@ from primary.store.errors import StoreUnavailableError
 from primary.store.reader import Reader
 from primary.tile_keeper import TileKeeper
 from registry.errors import MalformedError
-from registry.limits import HASH_BYTES
+from registry.limits import HASH_BYTES, MAX_LOG_SIZE
 from registry.merkle import EMPTY_ROOT
 from registry.tiles import TILE_HEIGHT, TILE_WIDTH, TileId, compact_range, encode_bundle
 from registry.wire.v1 import replication_pb2 as pb
@@ -120,6 +120,10 @@ class ReplicationService:
         if len(request.root_hash) != HASH_BYTES:
             await context.abort(
                 grpc.StatusCode.INVALID_ARGUMENT, f"a root hash has {HASH_BYTES} bytes"
+            )
+        if request.size > MAX_LOG_SIZE:
+            await context.abort(
+                grpc.StatusCode.INVALID_ARGUMENT, f"a log has {MAX_LOG_SIZE} entries at most"
             )
         recorded = await self._recorded_root(request.size)
         ours = recorded or await self._computed_root(request.size, head.size)

@@ -204,6 +204,15 @@ def test_another_log_is_told_so(primary: RunningPrimary, node: ReplicationStub, 
         assert ours == response.fork.root_hash
 
 
+@pytest.mark.parametrize("size", [2**63, 2**64 - 1])
+def test_a_size_that_no_log_has_is_refused(node: ReplicationStub, size: int) -> None:
+    """It is the request's fault, not the primary's."""
+    request = pb.SubscribeRequest(size=size, root_hash=EMPTY_ROOT)
+    with pytest.raises(grpc.RpcError) as refusal:
+        list(node.Subscribe(request, timeout=RPC_SECONDS))
+    assert grpc.StatusCode.INVALID_ARGUMENT == _code(refusal.value)
+
+
 class _Tiles:
     """Reads tiles from the primary."""
 
