@@ -1,0 +1,1 @@
+"""Measurements, each runnable with one command, its peers beside it in the same run."""
