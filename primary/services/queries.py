@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import grpc
+from google.protobuf.message import Message
 
 from primary.public_log import PublicLog
 from primary.read_pool import ReadPool
@@ -24,7 +25,8 @@ MAX_PAGE: Final = 1000
 # A holder's public contact has up to 4 KiB, and a message 4 MiB.
 MAX_HOLDERS_PAGE: Final = 500
 
-_Query = Callable[[Any], Awaitable[Any]]
+# Runs in a thread of the pool, its response's encoding too: a full page takes milliseconds.
+_Query = Callable[[Any], Message]
 
 
 class Queries:
@@ -38,53 +40,48 @@ class Queries:
     def handlers(self) -> Mapping[str, grpc.RpcMethodHandler[Any, Any]]:
         """The methods of smtpnic.v1.Registry that read."""
         return {
-            "Get": _handler(self._get, pb.GetRequest),
-            "GetHolder": _handler(self._get_holder, pb.GetHolderRequest),
-            "List": _handler(self._list, pb.ListRequest),
-            "ListHolders": _handler(self._list_holders, pb.ListHoldersRequest),
-            "GetStatistics": _handler(self._get_statistics, pb.GetStatisticsRequest),
+            "Get": self._handler(self._get, pb.GetRequest),
+            "GetHolder": self._handler(self._get_holder, pb.GetHolderRequest),
+            "List": self._handler(self._list, pb.ListRequest),
+            "ListHolders": self._handler(self._list_holders, pb.ListHoldersRequest),
+            "GetStatistics": self._handler(self._get_statistics, pb.GetStatisticsRequest),
         }
 
-    async def _get(self, request: pb.GetRequest) -> pb.RegistrationView:
+    def _get(self, request: pb.GetRequest) -> pb.RegistrationView:
         address = Address.parse(request.address)
-        record = await self._pool.run(self._reader.get, Kind.REGISTRATION, address.packed)
+        record = self._reader.get(Kind.REGISTRATION, address.packed)
         if record is None:
             raise Problem("not_found", f"{address} is not registered", "address")
         return registration_view(record)
 
-    async def _get_holder(self, request: pb.GetHolderRequest) -> pb.HolderView:
+    def _get_holder(self, request: pb.GetHolderRequest) -> pb.HolderView:
         _check_holder_id(request.holder_id)
-        record = await self._pool.run(self._reader.get, Kind.HOLDER, request.holder_id)
+        record = self._reader.get(Kind.HOLDER, request.holder_id)
         if record is None:
             raise Problem("not_found", "there is no such holder", "holder_id")
         return holder_view(record)
 
-    async def _list(self, request: pb.ListRequest) -> pb.ListResponse:
+    def _list(self, request: pb.ListRequest) -> pb.ListResponse:
         if request.holder_id:
             _check_holder_id(request.holder_id)
         limit = _page_size(request.page_size, MAX_PAGE)
-        records = await self._pool.run(
-            self._reader.list_registrations,
-            _parse_token(request.page_token),
-            limit,
-            request.holder_id or None,
+        records = self._reader.list_registrations(
+            _parse_token(request.page_token), limit, request.holder_id or None
         )
         views = [registration_view(record) for record in records]
         last = Address.parse(views[-1].address).packed if len(views) == limit else b""
         return pb.ListResponse(registrations=views, next_page_token=last.hex())
 
-    async def _list_holders(self, request: pb.ListHoldersRequest) -> pb.ListHoldersResponse:
+    def _list_holders(self, request: pb.ListHoldersRequest) -> pb.ListHoldersResponse:
         limit = _page_size(request.page_size, MAX_HOLDERS_PAGE)
-        records = await self._pool.run(
-            self._reader.list_holders, _parse_token(request.page_token), limit
-        )
+        records = self._reader.list_holders(_parse_token(request.page_token), limit)
         views = [holder_view(record) for record in records]
         last = views[-1].holder_id if len(views) == limit else b""
         return pb.ListHoldersResponse(holders=views, next_page_token=last.hex())
 
-    async def _get_statistics(self, _request: pb.GetStatisticsRequest) -> pb.Statistics:
+    def _get_statistics(self, _request: pb.GetStatisticsRequest) -> pb.Statistics:
         head = self._log.head
-        counted = await self._pool.run(self._reader.statistics)
+        counted = self._reader.statistics()
         return pb.Statistics(
             log_size=counted.log_size,
             registrations=counted.registrations,
@@ -94,19 +91,19 @@ class Queries:
             checkpoint=head.checkpoint,
         )
 
+    def _handler(self, query: _Query, request_type: type[Any]) -> grpc.RpcMethodHandler[Any, Any]:
+        def answer(request: Any) -> bytes:
+            return query(request).SerializeToString()
 
-def _handler(query: _Query, request_type: type[Any]) -> grpc.RpcMethodHandler[Any, Any]:
-    async def handle(request: Any, context: Context) -> Any:
-        try:
-            return await query(request)
-        except Problem as problem:
-            await abort_with_problem(context, problem)
-        except StoreError as error:
-            await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
+        async def handle(request: Any, context: Context) -> bytes:
+            try:
+                return await self._pool.run(answer, request)
+            except Problem as problem:
+                await abort_with_problem(context, problem)
+            except StoreError as error:
+                await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
 
-    return grpc.unary_unary_rpc_method_handler(
-        handle, request_type.FromString, lambda response: response.SerializeToString()
-    )
+        return grpc.unary_unary_rpc_method_handler(handle, request_type.FromString)
 
 
 def _check_holder_id(holder_id: bytes) -> None:
