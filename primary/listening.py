@@ -7,10 +7,12 @@ from typing import Final
 from node.logging import get_logger
 from node.tls import Identity, read_certificates, server_credentials
 from primary.server import Capacity, Listener, Service
-from primary.settings import PrimarySettings
+from primary.settings import NodesSettings, PrimarySettings, PublicSettings
 
 # One person and a script or two; a bulk import may come this way too.
 ADMINISTRATION: Final = Capacity(connections=16, calls=64)
+# Its streams of the log, its reads of snapshots and tiles, and as many that broke off unseen.
+CALLS_PER_NODE: Final = 32
 
 _log = get_logger("listening")
 
@@ -23,12 +25,12 @@ def open_listeners(
     ConfigurationError: an address is taken, or a certificate or key is not usable.
     """
     identity = Identity.load(settings.tls.certificate, settings.tls.key)
-    public = Listener([registry], Capacity(settings.public.connections, settings.public.calls))
+    public = Listener([registry], _public_capacity(settings.public))
     at = public.bind(settings.public.listen, server_credentials(identity))
     _log.info("listening", listener="public", endpoint=str(at))
 
     authority = read_certificates(settings.tls.ca)
-    nodes = Listener([replication], Capacity(settings.nodes.connections, settings.nodes.calls))
+    nodes = Listener([replication], _nodes_capacity(settings.nodes))
     at = nodes.bind(settings.nodes.listen, server_credentials(identity, authority))
     _log.info("listening", listener="nodes", endpoint=str(at))
 
@@ -37,3 +39,18 @@ def open_listeners(
     local.bind_socket(settings.administration.socket)
     _log.info("listening", listener="administration", endpoint=str(settings.administration.socket))
     return [public, nodes, local]
+
+
+def _public_capacity(settings: PublicSettings) -> Capacity:
+    return Capacity(
+        settings.connections,
+        settings.calls,
+        settings.calls_per_client,
+        settings.idle_seconds,
+        settings.connection_seconds,
+    )
+
+
+def _nodes_capacity(settings: NodesSettings) -> Capacity:
+    """Streams of the log have no end, so neither have their connections."""
+    return Capacity(settings.connections, settings.calls, CALLS_PER_NODE)

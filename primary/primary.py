@@ -78,7 +78,12 @@ class Primary:
             self._metrics.snapshot_seconds.set,
         )
         self._freshness = Freshness(self._log, opened.keys.freshness, self._is_newest)
-        self._bulk = BulkSubmission(self._intake, self._metrics, settings.intake.bulk_requests)
+        self._bulk = BulkSubmission(
+            self._intake,
+            self._metrics,
+            settings.intake.bulk_requests,
+            settings.public.idle_seconds,
+        )
         self._listeners = self._make_listeners()
         self._watch()
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+import stat
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -17,14 +20,16 @@ from node.endpoint import Endpoint
 from node.errors import ConfigurationError
 from node.limits import HANDSHAKE_MS, MAX_MESSAGE_BYTES, MAX_METADATA_BYTES
 from node.tls import SERVER_OPTIONS
+from primary.services.admission import Admission
 
 HEALTH_NAME: Final[str] = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 
-# Twice what common HTTP/2 servers grant a connection (RFC 9113, 6.5.2 asks for 100 at least).
-MAX_STREAMS_PER_CONNECTION: Final = 256
+# What common HTTP/2 servers grant a connection, and the least RFC 9113, 6.5.2 recommends.
+MAX_STREAMS_PER_CONNECTION: Final = 100
 
 SOCKET_DIRECTORY_MODE: Final = 0o700
 SOCKET_MODE: Final = 0o600
+WRITABLE_BY_OTHERS: Final = stat.S_IWGRP | stat.S_IWOTH
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +42,18 @@ class Service:
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """What one listener grants: open connections, and calls in progress over all of them."""
+    """What one listener grants: open connections, and calls in progress over all of them.
+
+    Each client may have `calls_per_client` of the calls. A connection is ended when it was
+    without a call for `idle_seconds`; it takes no new call after `connection_seconds`, and is cut
+    after twice that. 0: no such limit.
+    """
 
     connections: int
     calls: int
+    calls_per_client: int = 0
+    idle_seconds: float = 0
+    connection_seconds: float = 0
 
 
 class Listener:
@@ -48,7 +61,9 @@ class Listener:
 
     def __init__(self, services: Sequence[Service], capacity: Capacity) -> None:
         self._server = aio.server(
-            options=_options(capacity), maximum_concurrent_rpcs=capacity.calls
+            interceptors=[Admission(capacity.calls_per_client or capacity.calls)],
+            options=_options(capacity),
+            maximum_concurrent_rpcs=capacity.calls,
         )
         self._names = [service.name for service in services]
         self._server.add_generic_rpc_handlers(
@@ -72,16 +87,16 @@ class Listener:
         return Endpoint(endpoint.host, port)
 
     def bind_socket(self, path: Path) -> None:
-        """Takes a UNIX socket that only this user can open.
+        """Takes a UNIX socket that only this user can open; ConfigurationError if it cannot.
 
         A socket that a killed process left is replaced, so whoever calls this has made sure
         that no other process serves it.
         """
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.parent.chmod(SOCKET_DIRECTORY_MODE)
         try:
-            self._server.add_insecure_port(f"unix:{path}")
-            path.chmod(SOCKET_MODE)
+            _make_private(path.parent)
+            # Made with its mode: a moment later others might have connected.
+            with _umask(~SOCKET_MODE & 0o777):
+                self._server.add_insecure_port(f"unix:{path}")
         except (RuntimeError, OSError) as error:
             raise ConfigurationError(f"cannot listen on {path}: {error}") from None
 
@@ -100,9 +115,44 @@ class Listener:
         await self._server.stop(grace_seconds)
 
 
+def _make_private(directory: Path) -> None:
+    """Makes a directory for this user alone; one that is there is left as it is.
+
+    ConfigurationError if others can write to it: they could put their own socket there.
+    """
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        directory.mkdir(SOCKET_DIRECTORY_MODE)
+    except FileExistsError:
+        found = directory.stat()
+        if found.st_mode & WRITABLE_BY_OTHERS or found.st_uid not in (0, os.geteuid()):
+            raise ConfigurationError(
+                f"others can write to {directory}: choose a directory for the socket that only "
+                "this user can write to"
+            ) from None
+
+
+@contextmanager
+def _umask(mask: int) -> Iterator[None]:
+    before = os.umask(mask)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
 def _options(capacity: Capacity) -> list[tuple[str, int]]:
+    idle_ms, connection_ms = (
+        int(seconds * 1000) for seconds in (capacity.idle_seconds, capacity.connection_seconds)
+    )
+    ends = {
+        "grpc.max_connection_idle_ms": idle_ms,
+        "grpc.max_connection_age_ms": connection_ms,
+        "grpc.max_connection_age_grace_ms": connection_ms,
+    }
     return [
         *SERVER_OPTIONS,
+        *((option, milliseconds) for option, milliseconds in ends.items() if milliseconds),
         ("grpc.max_allowed_incoming_connections", capacity.connections),
         ("grpc.max_concurrent_streams", MAX_STREAMS_PER_CONNECTION),
         ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),

@@ -24,6 +24,12 @@ class PublicSettings(Section):
     # Connections open at once, and calls in progress over all of them.
     connections: Positive = 1000
     calls: Positive = 2000
+    # Of one address; of IPv6, of one network of 64 bits.
+    calls_per_client: Positive = 200
+    # Until a bulk stream without a request, or a connection without a call, is ended.
+    idle_seconds: Annotated[float, Field(gt=0, le=3600)] = 60.0
+    # A connection takes no new call after so long, and is cut after twice that.
+    connection_seconds: Annotated[float, Field(gt=0, le=86_400)] = 1800.0
 
 
 class NodesSettings(Section):

@@ -26,13 +26,35 @@ TURN_CHANGES: Final = 20
 _Answer = asyncio.Task[pb.SubmitResponse]
 
 
-class _Stream:
-    """One client's stream: its answers in the order of its requests; None ends them."""
+class SilentStreamError(RegistryError):
+    """A stream without a request to answer sent none for too long; open another to go on."""
 
-    def __init__(self) -> None:
+
+class _Stream:
+    """One client's stream: its answers in the order of its requests; None ends them.
+
+    It is silent while all its requests are answered and no other comes.
+    """
+
+    def __init__(self, idle_seconds: float) -> None:
+        self.silence = asyncio.timeout(idle_seconds)
+        self._idle_seconds = idle_seconds
+        self._unanswered = 0
         self.answers: asyncio.Queue[_Answer | None] = asyncio.Queue()
         self.room = asyncio.Semaphore(MAX_IN_FLIGHT)
         self.reading: asyncio.Task[None] | None = None
+
+    def asked(self) -> None:
+        """A request came."""
+        self._unanswered += 1
+        self.silence.reschedule(None)
+
+    def answered(self) -> None:
+        """An answer was sent."""
+        self.room.release()
+        self._unanswered -= 1
+        if not self._unanswered and self.reading and not self.reading.done():
+            self.silence.reschedule(asyncio.get_running_loop().time() + self._idle_seconds)
 
     async def abandon(self) -> None:
         """Waits for nothing more of it; what was queued for commit is committed all the same."""
@@ -47,11 +69,17 @@ class _Stream:
 
 
 class BulkSubmission:
-    """Serves Submit. All streams together hold `requests` requests at once, and then wait."""
+    """Serves Submit. All streams together hold `requests` requests at once, and then wait.
 
-    def __init__(self, intake: Intake, metrics: PrimaryMetrics, requests: int) -> None:
+    A stream that is silent for `idle_seconds` is ended.
+    """
+
+    def __init__(
+        self, intake: Intake, metrics: PrimaryMetrics, requests: int, idle_seconds: float
+    ) -> None:
         self._intake = intake
         self._metrics = metrics
+        self._idle_seconds = idle_seconds
         self._slots = asyncio.Semaphore(requests)
         self._streams: set[_Stream] = set()
         self._stopping = False
@@ -67,18 +95,20 @@ class BulkSubmission:
         self, requests: AsyncIterator[pb.SubmitRequest], context: Context
     ) -> AsyncIterator[pb.SubmitResponse]:
         """The handler."""
-        stream = _Stream()
+        stream = _Stream(self._idle_seconds)
         self._streams.add(stream)
         stream.reading = asyncio.create_task(self._read(stream, requests))
         try:
             while (answer := await stream.answers.get()) is not None:
                 yield await answer
-                stream.room.release()
+                stream.answered()
             await self._finish_reading(stream)
         except Problem as problem:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(problem))
         except BusyError as error:
             await abort_busy(context, str(error), BUSY_MS)
+        except SilentStreamError as error:
+            await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, str(error))
         except RegistryError as error:
             await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
         finally:
@@ -87,27 +117,36 @@ class BulkSubmission:
 
     async def _read(self, stream: _Stream, requests: AsyncIterator[pb.SubmitRequest]) -> None:
         try:
-            await stream.room.acquire()
-            async for request in requests:
-                if not 1 <= len(request.changes) <= MAX_CHANGES_PER_REQUEST:
-                    raise Problem(
-                        "changes",
-                        f"send 1 to {MAX_CHANGES_PER_REQUEST} changes in a request",
-                        "changes",
-                    )
-                await self._slots.acquire()
-                try:
-                    changes = await _changes(request)
-                except BaseException:
-                    self._slots.release()
-                    raise
-                # A task's first step queues the changes, and tasks start in their order.
-                answer = asyncio.create_task(self._answer(changes))
-                answer.add_done_callback(lambda _: self._slots.release())
-                stream.answers.put_nowait(answer)
-                await stream.room.acquire()
+            async with stream.silence:
+                await self._take(stream, requests)
+        except TimeoutError:
+            raise SilentStreamError(
+                f"no request came for {self._idle_seconds:g} seconds; open another stream to go on"
+            ) from None
         finally:
             stream.answers.put_nowait(None)
+
+    async def _take(self, stream: _Stream, requests: AsyncIterator[pb.SubmitRequest]) -> None:
+        await stream.room.acquire()
+        async for request in requests:
+            stream.asked()
+            if not 1 <= len(request.changes) <= MAX_CHANGES_PER_REQUEST:
+                raise Problem(
+                    "changes",
+                    f"send 1 to {MAX_CHANGES_PER_REQUEST} changes in a request",
+                    "changes",
+                )
+            await self._slots.acquire()
+            try:
+                changes = await _changes(request)
+            except BaseException:
+                self._slots.release()
+                raise
+            # A task's first step queues the changes, and tasks start in their order.
+            answer = asyncio.create_task(self._answer(changes))
+            answer.add_done_callback(lambda _: self._slots.release())
+            stream.answers.put_nowait(answer)
+            await stream.room.acquire()
 
     async def _finish_reading(self, stream: _Stream) -> None:
         """Raises what ended the reading, if it was not the client's own end."""

@@ -19,13 +19,16 @@ from registry.wire.v1 import registration_pb2 as pb
 from registry.wire.v1.registration_pb2_grpc import RegistryStub
 from tests.support.primaries import RunningPrimary, running_primary
 from tests.support.registrant import RPC_SECONDS, Registrant, addresses
+from tests.support.wait import wait_until
 
 PROBLEM_KEY = "smtpnic-problem-bin"
+CALLS_PER_CLIENT = 8
+ENVIRONMENT = {"SMTPNIC_PRIMARY_PUBLIC__CALLS_PER_CLIENT": str(CALLS_PER_CLIENT)}
 
 
 @pytest.fixture(scope="module")
 def primary(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningPrimary]:
-    with running_primary(tmp_path_factory.mktemp("services")) as running:
+    with running_primary(tmp_path_factory.mktemp("services"), ENVIRONMENT) as running:
         yield running
 
 
@@ -282,6 +285,33 @@ def test_health_and_reflection_stand_beside_the_service(channel: grpc.Channel) -
     names = {service.name for service in listed.list_services_response.service}
     assert {"smtpnic.v1.Registry", "grpc.health.v1.Health"} <= names
     assert not names & {"smtpnic.v1.Replication", "smtpnic.v1.Administration"}
+
+
+def test_one_address_does_not_take_all_calls(primary: RunningPrimary) -> None:
+    """Streams that wait on many connections are counted together, health checks too."""
+    request = health_pb2.HealthCheckRequest()
+    with primary.public_channel() as first, primary.public_channel() as second:
+        stubs = [health_pb2_grpc.HealthStub(each) for each in (first, second)]
+        held = [stubs[number % 2].Watch(request) for number in range(CALLS_PER_CLIENT)]
+        for watch in held:
+            next(watch)
+        with pytest.raises(grpc.RpcError) as refusal:
+            stubs[0].Check(request, timeout=RPC_SECONDS)
+        call: BaseException = refusal.value
+        assert isinstance(call, grpc.Call)
+        assert grpc.StatusCode.RESOURCE_EXHAUSTED == call.code()
+        with primary.local_channel() as local:
+            health_pb2_grpc.HealthStub(local).Check(request, timeout=RPC_SECONDS)
+    with primary.public_channel() as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+
+        def answered() -> bool:
+            try:
+                return bool(stub.Check(request, timeout=RPC_SECONDS).status)
+            except grpc.RpcError:
+                return False
+
+        wait_until(answered, seconds=RPC_SECONDS, what="room after the streams' end")
 
 
 def test_administration_is_for_the_owner_of_the_socket(

@@ -1,0 +1,151 @@
+"""Stands before every handler of a listener: who may begin a call, and what a fault looks like."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import traceback
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import aclosing, contextmanager
+from inspect import isasyncgen
+from typing import Any, Final
+from urllib.parse import unquote
+
+import grpc
+from google.protobuf.message import DecodeError
+from grpc import aio
+
+from node.logging import get_logger
+from node.tls import peer_name
+from primary.services.answers import Context, abort_busy
+
+# A client sends a call and its request together; as long as a handshake may take.
+REQUEST_SECONDS: Final = 10.0
+# What a client that holds too many calls is asked to wait.
+BUSY_MS: Final = 1000
+# What one customer is given of IPv6 (RFC 6177): addresses within it are one client's.
+IPV6_CLIENT_BITS: Final = 64
+FAULT: Final = "internal error; the operator's log has it"
+
+_Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[Any]]
+
+_log = get_logger("calls")
+
+
+class Admission(aio.ServerInterceptor):
+    """Lets each client have `calls_per_client` calls in progress.
+
+    Every call is taken as a stream of requests, for gRPC asks no handler before the request of
+    an ordinary call is there, and waits for it without end.
+    """
+
+    def __init__(self, calls_per_client: int) -> None:
+        self._most = calls_per_client
+        self._calls: Counter[str] = Counter()
+
+    async def intercept_service(
+        self, continuation: _Continuation, handler_call_details: grpc.HandlerCallDetails
+    ) -> Any:
+        """The method's handler, guarded; None where there is none."""
+        handler = await continuation(handler_call_details)
+        return self._guarded(handler, handler_call_details.method) if handler else None
+
+    def _guarded(
+        self, handler: grpc.RpcMethodHandler[Any, Any], method: str
+    ) -> grpc.RpcMethodHandler[Any, Any]:
+        async def handle(requests: AsyncIterator[Any], context: Context) -> Any:
+            try:
+                with self._admitted(client_of(context)) as admitted:
+                    if admitted:
+                        return await _call(handler, requests, context)
+                await abort_busy(
+                    context, f"{self._most} calls of yours are in progress: end some first", BUSY_MS
+                )
+            except aio.BaseError:
+                # What a handler ended by itself, and what became of a client that left.
+                raise
+            except DecodeError:
+                await context.abort(
+                    grpc.StatusCode.INVALID_ARGUMENT, "the request is not of this method's type"
+                )
+            except Exception as error:  # noqa: BLE001 - the caller must not read its text
+                _log_fault(method, error)
+                await context.abort(grpc.StatusCode.INTERNAL, FAULT)
+
+        make = (
+            grpc.stream_stream_rpc_method_handler
+            if handler.response_streaming
+            else grpc.stream_unary_rpc_method_handler
+        )
+        return make(handle, handler.request_deserializer, handler.response_serializer)
+
+    @contextmanager
+    def _admitted(self, client: str) -> Iterator[bool]:
+        """Whether the client may have one call more, and counts it until it ends."""
+        if self._calls[client] >= self._most:
+            yield False
+            return
+        self._calls[client] += 1
+        try:
+            yield True
+        finally:
+            self._calls[client] -= 1
+            if not self._calls[client]:
+                del self._calls[client]
+
+
+def client_of(context: Context) -> str:
+    """Whose call it is: a certificate's name, or else an address; one name for a UNIX socket."""
+    return peer_name(context.auth_context()) or client_address(context.peer())
+
+
+def client_address(peer: str) -> str:
+    """The address, without the port, in gRPC's name of a peer; of IPv6, the network."""
+    family, _, rest = peer.partition(":")
+    if family not in ("ipv4", "ipv6"):
+        return family
+    host = unquote(rest).rpartition(":")[0].strip("[]")
+    if family == "ipv4":
+        return host
+    address = ipaddress.IPv6Address(host)
+    if address.ipv4_mapped:
+        return str(address.ipv4_mapped)
+    return (int(address) >> (128 - IPV6_CLIENT_BITS)).to_bytes(8).hex()
+
+
+async def _call(
+    handler: grpc.RpcMethodHandler[Any, Any], requests: AsyncIterator[Any], context: Context
+) -> Any:
+    """Calls a handler of any of the four kinds; streamed responses are written here."""
+    asked = requests if handler.request_streaming else await _request(requests, context)
+    if not handler.response_streaming:
+        unary: Any = handler.stream_unary if handler.request_streaming else handler.unary_unary
+        return await unary(asked, context)
+    stream: Any = handler.stream_stream if handler.request_streaming else handler.unary_stream
+    answers = stream(asked, context)
+    if not isasyncgen(answers):
+        return await answers
+    async with aclosing(answers):
+        async for answer in answers:
+            await context.write(answer)
+    return None
+
+
+async def _request(requests: AsyncIterator[Any], context: Context) -> Any:
+    try:
+        async with asyncio.timeout(REQUEST_SECONDS):
+            return await anext(requests)
+    except TimeoutError:
+        await context.abort(
+            grpc.StatusCode.DEADLINE_EXCEEDED, f"no request came within {REQUEST_SECONDS:g} seconds"
+        )
+    except StopAsyncIteration:
+        await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the call ended without a request")
+
+
+def _log_fault(method: str, error: Exception) -> None:
+    """Where it happened, and not what it says: its text may hold what was asked, keys included."""
+    frames = traceback.extract_tb(error.__traceback__)
+    at = [f"{frame.filename}:{frame.lineno}" for frame in frames]
+    _log.error("call.failed", method=method, error=type(error).__name__, at=at)

@@ -1,0 +1,149 @@
+"""What stands before every handler: clients' shares, slow requests, and faults."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+import structlog
+from google.protobuf.wrappers_pb2 import StringValue
+from grpc import aio
+
+from node.logging import configure
+from primary.server import Capacity, Listener, Service
+from primary.services import admission
+from primary.services.admission import client_address
+
+SECONDS = 10.0
+NAME = "test.Test"
+
+
+async def _echo(request: StringValue, _context: object) -> StringValue:
+    return request
+
+
+async def _fail(request: StringValue, _context: object) -> StringValue:
+    raise ValueError(f"secret {request.value}")
+
+
+async def _forever(_request: StringValue, _context: object) -> AsyncIterator[StringValue]:
+    yield StringValue(value="begun")
+    await asyncio.Event().wait()
+
+
+SERVICE = Service(
+    NAME,
+    {
+        "Echo": grpc.unary_unary_rpc_method_handler(
+            _echo, StringValue.FromString, StringValue.SerializeToString
+        ),
+        "Fail": grpc.unary_unary_rpc_method_handler(
+            _fail, StringValue.FromString, StringValue.SerializeToString
+        ),
+        "Forever": grpc.unary_stream_rpc_method_handler(
+            _forever, StringValue.FromString, StringValue.SerializeToString
+        ),
+    },
+)
+
+
+def _run(path: str, scenario: Callable[[aio.Channel], Awaitable[None]]) -> None:
+    """Runs a scenario against a listener that grants each client two calls."""
+
+    async def run() -> None:
+        listener = Listener([SERVICE], Capacity(connections=4, calls=8, calls_per_client=2))
+        listener._server.add_insecure_port(path)
+        await listener.start()
+        try:
+            async with aio.insecure_channel(path) as channel:
+                await asyncio.wait_for(scenario(channel), SECONDS)
+        finally:
+            await listener.stop(0)
+
+    asyncio.run(run())
+
+
+async def _ask(channel: aio.Channel, method: str, request: bytes) -> tuple[Any, str]:
+    """The status of a call, and its text."""
+    multicallable: Any = channel.unary_unary(f"/{NAME}/{method}")
+    call = multicallable(request)
+    return await call.code(), await call.details()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> str:
+    return f"unix:{tmp_path}/s"
+
+
+def test_a_client_has_its_share_of_calls_and_no_more(path: str) -> None:
+    """One call too many is refused in words; one that ended makes room."""
+
+    async def scenario(channel: aio.Channel) -> None:
+        forever: Any = channel.unary_stream(f"/{NAME}/Forever")
+        held = [forever(b"") for _ in range(2)]
+        for call in held:
+            await call.read()
+        code, details = await _ask(channel, "Echo", b"")
+        assert grpc.StatusCode.RESOURCE_EXHAUSTED == code
+        assert "2 calls of yours" in details
+        held[0].cancel()
+        while code is not grpc.StatusCode.OK:
+            assert grpc.StatusCode.RESOURCE_EXHAUSTED == code
+            code, _ = await _ask(channel, "Echo", b"")
+
+    _run(path, scenario)
+
+
+def test_a_call_without_a_request_ends(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call that is begun and never asked is not held for ever, nor one that asks nothing."""
+    monkeypatch.setattr(admission, "REQUEST_SECONDS", 0.05)
+
+    async def scenario(channel: aio.Channel) -> None:
+        method: Any = channel.stream_unary(f"/{NAME}/Echo")
+        silent = method()
+        assert grpc.StatusCode.DEADLINE_EXCEEDED == await silent.code()
+        empty = method(iter([]))
+        assert grpc.StatusCode.INVALID_ARGUMENT == await empty.code()
+
+    _run(path, scenario)
+
+
+def test_a_fault_is_for_the_log_alone(path: str) -> None:
+    """The caller learns that it happened; the log where, and neither what was asked."""
+    stream = io.StringIO()
+
+    async def scenario(channel: aio.Channel) -> None:
+        fault = await _ask(channel, "Fail", StringValue(value="key").SerializeToString())
+        assert (grpc.StatusCode.INTERNAL, admission.FAULT) == fault
+        code, _ = await _ask(channel, "Fail", b"\xff")
+        assert grpc.StatusCode.INVALID_ARGUMENT == code
+
+    try:
+        configure("json", "info", stream)
+        _run(path, scenario)
+    finally:
+        structlog.reset_defaults()
+    (line,) = stream.getvalue().splitlines()
+    assert "call.failed" in line
+    assert "ValueError" in line
+    assert "secret" not in line
+
+
+@pytest.mark.parametrize(
+    ("peer", "client"),
+    [
+        ("ipv4:192.0.2.1:4711", "192.0.2.1"),
+        ("ipv6:%5B2001:db8:1:2:3::4%5D:4711", "20010db800010002"),
+        ("ipv6:[2001:db8:1:2::9]:4712", "20010db800010002"),
+        ("ipv6:%5B::ffff:192.0.2.1%5D:4711", "192.0.2.1"),
+        ("unix:", "unix"),
+    ],
+)
+def test_a_client_is_its_address(peer: str, client: str) -> None:
+    """Whatever its port; of IPv6 it is the network, in which addresses cost nothing."""
+    assert client == client_address(peer)
