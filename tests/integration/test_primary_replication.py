@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -167,6 +168,22 @@ def _many(registrant: Registrant) -> Iterator[registration_pb2.SubmitRequest]:
                 for address in _take(600)
             ]
         )
+
+
+def test_one_node_does_not_take_every_place(primary: RunningPrimary, node: ReplicationStub) -> None:
+    """A certificate's name counts, however many streams it opens."""
+    replay = _load(primary, node)
+    request = pb.SubscribeRequest(size=replay.size, root_hash=replay.root)
+    streams: list[Any] = [node.Subscribe(request, timeout=STREAM_SECONDS) for _ in range(20)]
+
+    def refused() -> list[str | None]:
+        return [each.details() for each in streams if each.done()]
+
+    told = wait_until(lambda: refused() or None, seconds=RPC_SECONDS, what="a refusal")
+    for stream in streams:
+        stream.cancel()
+    assert told
+    assert all("as many as a node may" in (text or "") for text in told)
 
 
 def test_a_snapshot_is_read_on_from_any_offset(node: ReplicationStub) -> None:
