@@ -7,6 +7,7 @@ from typing import Final
 from node.logging import get_logger
 from node.tls import Identity, read_certificates, server_credentials
 from primary.server import Capacity, Listener, Service
+from primary.services.admission import by_certificate
 from primary.settings import NodesSettings, PrimarySettings, PublicSettings
 
 # One person and a script or two; a bulk import may come this way too.
@@ -30,7 +31,7 @@ def open_listeners(
     _log.info("listening", listener="public", endpoint=str(at))
 
     authority = read_certificates(settings.tls.ca)
-    nodes = Listener([replication], _nodes_capacity(settings.nodes))
+    nodes = Listener([replication], _nodes_capacity(settings.nodes), by_certificate)
     at = nodes.bind(settings.nodes.listen, server_credentials(identity, authority))
     _log.info("listening", listener="nodes", endpoint=str(at))
 

@@ -20,7 +20,7 @@ from node.endpoint import Endpoint
 from node.errors import ConfigurationError
 from node.limits import HANDSHAKE_MS, MAX_MESSAGE_BYTES, MAX_METADATA_BYTES
 from node.tls import SERVER_OPTIONS
-from primary.services.admission import Admission
+from primary.services.admission import Admission, ClientOf, by_address
 
 HEALTH_NAME: Final[str] = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 
@@ -59,9 +59,11 @@ class Capacity:
 class Listener:
     """One gRPC server: some services, with health and reflection beside them."""
 
-    def __init__(self, services: Sequence[Service], capacity: Capacity) -> None:
+    def __init__(
+        self, services: Sequence[Service], capacity: Capacity, client_of: ClientOf = by_address
+    ) -> None:
         self._server = aio.server(
-            interceptors=[Admission(capacity.calls_per_client or capacity.calls)],
+            interceptors=[Admission(capacity.calls_per_client or capacity.calls, client_of)],
             options=_options(capacity),
             maximum_concurrent_rpcs=capacity.calls,
         )

@@ -28,20 +28,23 @@ BUSY_MS: Final = 1000
 IPV6_CLIENT_BITS: Final = 64
 FAULT: Final = "internal error; the operator's log has it"
 
+# What tells a listener's clients apart.
+ClientOf = Callable[[Context], str]
 _Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[Any]]
 
 _log = get_logger("calls")
 
 
 class Admission(aio.ServerInterceptor):
-    """Lets each client have `calls_per_client` calls in progress.
+    """Lets each client have `calls_per_client` calls in progress; `client_of` says whose one is.
 
     Every call is taken as a stream of requests, for gRPC asks no handler before the request of
     an ordinary call is there, and waits for it without end.
     """
 
-    def __init__(self, calls_per_client: int) -> None:
+    def __init__(self, calls_per_client: int, client_of: ClientOf) -> None:
         self._most = calls_per_client
+        self._client_of = client_of
         self._calls: Counter[str] = Counter()
 
     async def intercept_service(
@@ -56,7 +59,7 @@ class Admission(aio.ServerInterceptor):
     ) -> grpc.RpcMethodHandler[Any, Any]:
         async def handle(requests: AsyncIterator[Any], context: Context) -> Any:
             try:
-                with self._admitted(client_of(context)) as admitted:
+                with self._admitted(self._client_of(context)) as admitted:
                     if admitted:
                         return await _call(handler, requests, context)
                 await abort_busy(
@@ -95,9 +98,14 @@ class Admission(aio.ServerInterceptor):
                 del self._calls[client]
 
 
-def client_of(context: Context) -> str:
-    """Whose call it is: a certificate's name, or else an address; one name for a UNIX socket."""
-    return peer_name(context.auth_context()) or client_address(context.peer())
+def by_address(context: Context) -> str:
+    """A client is its address; all of a UNIX socket are one."""
+    return client_address(context.peer())
+
+
+def by_certificate(context: Context) -> str:
+    """A client is the name in its certificate."""
+    return peer_name(context.auth_context()) or "unnamed"
 
 
 def client_address(peer: str) -> str:
@@ -118,7 +126,7 @@ async def _call(
     handler: grpc.RpcMethodHandler[Any, Any], requests: AsyncIterator[Any], context: Context
 ) -> Any:
     """Calls a handler of any of the four kinds; streamed responses are written here."""
-    asked = requests if handler.request_streaming else await _request(requests, context)
+    asked = requests if handler.request_streaming else await _request(context)
     if not handler.response_streaming:
         unary: Any = handler.stream_unary if handler.request_streaming else handler.unary_unary
         return await unary(asked, context)
@@ -132,16 +140,17 @@ async def _call(
     return None
 
 
-async def _request(requests: AsyncIterator[Any], context: Context) -> Any:
+async def _request(context: Context) -> Any:
     try:
         async with asyncio.timeout(REQUEST_SECONDS):
-            return await anext(requests)
+            request = await context.read()
     except TimeoutError:
         await context.abort(
             grpc.StatusCode.DEADLINE_EXCEEDED, f"no request came within {REQUEST_SECONDS:g} seconds"
         )
-    except StopAsyncIteration:
+    if request is aio.EOF:
         await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the call ended without a request")
+    return request
 
 
 def _log_fault(method: str, error: Exception) -> None:
