@@ -107,8 +107,6 @@ class BulkSubmission:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(problem))
         except BusyError as error:
             await abort_busy(context, str(error), BUSY_MS)
-        except SilentStreamError as error:
-            await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, str(error))
         except RegistryError as error:
             await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
         finally:
