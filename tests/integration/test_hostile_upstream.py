@@ -3,24 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 
-from lab.cluster import Secondary, loopback_network
-from lab.process import LabProcess, program
-from primary.pki import Authority
-from registry.address import Address
 from registry.batch import Record
 from registry.checkpoint import Checkpoint, sign_checkpoint
-from registry.entry import state_key
 from registry.errors import LimitError, MalformedError, VerificationError
-from registry.kinds import Kind
 from registry.note import Signer
 from registry.snapshot import encode_snapshot, snapshot_name
 from registry.wire.v1 import replication_pb2 as pb
@@ -28,158 +18,34 @@ from secondary.etcd import EtcdStore
 from secondary.etcd_values import Put
 from secondary.layout import Generation
 from secondary.replica import record_puts
-from tests.support.asker import Asker
 from tests.support.log_builder import ORIGIN, LogBuilder
-from tests.support.probe import QUICK, Probe
+from tests.support.mirror import (
+    ABSENT_KEY,
+    HOME,
+    HOME_KEY,
+    SECONDS,
+    Mirror,
+    address_of,
+    change,
+    host_of,
+    log_of,
+)
 from tests.support.replicas import cursor_of
 from tests.support.tampering import TAMPERING, Tamper
-from tests.support.upstream_server import NO_LIMIT, UpstreamServer, response, write_secondary
+from tests.support.upstream_server import NO_LIMIT, UpstreamServer, response
 from tests.support.wait import wait_until
 
-SECONDS = 60
-HOME, ABSENT = "192.0.2.1", "192.0.2.254"
-HOME_KEY, ABSENT_KEY = (
-    state_key(Kind.REGISTRATION, Address.parse(address).packed) for address in (HOME, ABSENT)
-)
-SETTINGS = QUICK | {
-    "SMTPNIC_SECONDARY_RECHECK_SECONDS": "2",
-    # The builder's clock is in the past.
-    "SMTPNIC_SECONDARY_MAX_SILENCE_SECONDS": "1e12",
-}
+SETTINGS = {"SMTPNIC_SECONDARY_RECHECK_SECONDS": "2"}
 TAMPERS = [pytest.param(tamper, error, id=tamper.__name__) for tamper, error in TAMPERING]
 NOW_S = 1_700_001_000
-
-
-def log_of(rounds: int, *, holder: int = 0) -> LogBuilder:
-    """The log after so many rounds of changes; with another `holder`, another log of that size."""
-    log = LogBuilder()
-    log.put_holder(holder.to_bytes(16))
-    log.put_registration(HOME, host_of(0))
-    log.commit()
-    for number in range(1, rounds + 1):
-        change(log, number)
-        log.commit()
-    return log
-
-
-def change(log: LogBuilder, number: int) -> None:
-    """The changes of a round: a new holder, a new registration, and HOME has another host."""
-    log.put_holder(number.to_bytes(16))
-    log.put_registration(address_of(number))
-    log.put_registration(HOME, host_of(number))
-
-
-def address_of(number: int) -> str:
-    return f"198.18.{number >> 8}.{number & 255}"
-
-
-def host_of(number: int) -> str:
-    return f"mail{number}.example.org"
-
-
-class Mirror:
-    """One secondary as real processes, and the upstream that it follows."""
-
-    def __init__(self, root: Path) -> None:
-        self.rounds = 0
-        authority, network = Authority.create("test", datetime.now(UTC)), loopback_network()
-        self.upstream = UpstreamServer(log_of(0), authority, f"{network}.10")
-        directory, address = root / "mirror", f"{network}.11"
-        write_secondary(directory, self.upstream.log, authority, self.upstream.endpoint, address)
-        command = [program("smtpnic-secondary"), "run", "-c", str(directory / "secondary.toml")]
-        self.process = LabProcess("mirror", command, root / "mirror.log", SETTINGS)
-        self.secondary = Secondary("mirror", address, directory, self.process)
-        self.probe = Probe(self.secondary)
-        # Every refusal named in the log, before the test at hand.
-        self._refusals = 0
-
-    @property
-    def log(self) -> LogBuilder:
-        """What the upstream serves."""
-        return self.upstream.log
-
-    def go_on(self, rounds: int = 1) -> None:
-        """The log grows, and the upstream is honest again."""
-        self.rounds += rounds
-        with self.upstream.changing() as upstream:
-            upstream.log = log_of(self.rounds)
-            upstream.lie = upstream.checkpoint = upstream.snapshot = b""
-            upstream.is_away = False
-        self.wait_current()
-
-    def wait_current(self) -> None:
-        """Until DNS and WHOIS serve all of the log."""
-        for role in ("dns", "whois"):
-            wait_until(
-                lambda role=role: self.metric(role, "log_size") == self.log.size,  # type: ignore[misc]
-                seconds=SECONDS,
-                what=f"size {self.log.size} in {role}; {self.probe.status()}",
-            )
-        assert self.secondary.ask_dns(address_of(self.rounds or 1)) == (
-            "registered" if self.rounds else "NXDOMAIN"
-        )
-        assert self.secondary.ask_dns(address_of(self.rounds + 1)) == "NXDOMAIN"
-
-    def metric(self, role: str, name: str) -> float:
-        """A metric of DNS or WHOIS; -1 while it does not show it."""
-        found = self.probe.metric(role, f"smtpnic_{name}")
-        return -1 if found is None else found
-
-    def wait_phase(self, phase: str, advice: str = "") -> None:
-        """Until the status says so."""
-        wait_until(
-            lambda: self.probe.status().phase == phase and advice in self.probe.status().advice,
-            seconds=SECONDS,
-            what=f"{phase}: {advice}; {self.probe.status()}",
-        )
-
-    def generation(self) -> Generation:
-        """What readers are to load."""
-        layout = self.probe.settings.layout
-        with self.probe.store() as store:
-            current = store.get(layout.current).value
-        assert current is not None
-        return layout.generation(int(current))
-
-    def cursor(self) -> bytes | None:
-        """What etcd holds, as signed."""
-        with self.probe.store() as store:
-            return store.get(self.generation().cursor).value
-
-    def cut_off(self) -> Generation:
-        """The upstream goes away; what readers have."""
-        self.wait_phase("following")
-        with self.upstream.changing() as upstream:
-            upstream.is_away = True
-        self.wait_phase("disconnected")
-        return self.generation()
-
-    def asker(self) -> Asker:
-        """Somebody who asks all the time for what never changes."""
-        return Asker(self.secondary.dns, HOME, ABSENT)
-
-    def restart_follower(self) -> None:
-        """As an operator does once a fork is explained."""
-        before = self.probe.child_pid("follower")
-        os.kill(before, signal.SIGTERM)
-        wait_until(
-            lambda: self.probe.child_pid("follower") not in (0, before),
-            seconds=SECONDS,
-            what="another follower",
-        )
 
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mirror]:
     """A secondary that has caught up with a short log."""
-    mirror = Mirror(tmp_path_factory.mktemp("hostile"))
-    mirror.process.start()
-    try:
+    with Mirror(tmp_path_factory.mktemp("hostile"), SETTINGS) as mirror:
         mirror.wait_current()
         yield mirror
-    finally:
-        mirror.process.stop()
-        mirror.upstream.close()
 
 
 @pytest.fixture

@@ -85,6 +85,25 @@ class EtcdProcess:
         """End it as a power cut would."""
         self._end(signal.SIGKILL)
 
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """It does not run within the block."""
+        self.stop()
+        try:
+            yield
+        finally:
+            self.start()
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """It stands still within the block: connections stay, and nobody answers."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._process.send_signal(signal.SIGCONT)
+
     def _end(self, number: signal.Signals) -> None:
         process, self._process = self._process, None
         if process is None:

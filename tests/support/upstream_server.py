@@ -208,7 +208,13 @@ def _credentials(authority: Authority, identity: Identity) -> grpc.ServerCredent
 
 
 def write_secondary(
-    directory: Path, log: LogBuilder, authority: Authority, upstream: str, address: str
+    directory: Path,
+    log: LogBuilder,
+    authority: Authority,
+    *,
+    upstream: str,
+    address: str,
+    etcd: str | None,
 ) -> None:
     """What `smtpnic-primary enroll` writes for a node, for one that follows `upstream`."""
     directory.mkdir()
@@ -227,6 +233,8 @@ def write_secondary(
         *_table("dns", listen=f"{address}:5353", http=f"{address}:7451"),
         *_table("whois", listen=f"{address}:4343", http=f"{address}:7452"),
         *_table("mirror", listen=f"{address}:7443"),
+        "[etcd]",
+        f"endpoints = {[etcd] if etcd else []}",
     ]
     (directory / "secondary.toml").write_text("\n".join(lines) + "\n")
 
