@@ -44,6 +44,11 @@ def echo(wire: bytes, transport: Transport) -> bytes | None:
     return None if wire.endswith(b"silence") else wire + transport.value.encode()
 
 
+def somewhere() -> Endpoint:
+    """An address where nothing else holds the port that UDP is given, so that TCP gets it too."""
+    return Endpoint(f"{loopback_network()}.1", 0)
+
+
 @contextmanager
 def serving(*endpoints: Endpoint) -> Iterator[DnsServer]:
     """A DNS server that echoes, its event loop in a thread."""
@@ -64,7 +69,7 @@ def serving(*endpoints: Endpoint) -> Iterator[DnsServer]:
 @pytest.fixture
 def server() -> Iterator[DnsServer]:
     """An echoing server on one loopback address."""
-    with serving(Endpoint("127.0.0.1", 0)) as server:
+    with serving(somewhere()) as server:
         yield server
 
 
@@ -113,7 +118,7 @@ def test_udp_and_tcp_are_served_on_both_families(host: str) -> None:
 
 def test_several_endpoints_are_served_at_once() -> None:
     """Each address has its own sockets."""
-    with serving(Endpoint("127.0.0.1", 0), Endpoint("127.0.0.2", 0), Endpoint("::1", 0)) as server:
+    with serving(somewhere(), somewhere(), Endpoint("::1", 0)) as server:
         for listener in server.udp:
             assert QUERY + b"udp" == udp_exchange(listener.endpoint, QUERY)[0]
 
@@ -214,7 +219,7 @@ def test_connections_of_one_client_are_limited(server: DnsServer) -> None:
 def test_idle_connections_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who asks nothing for too long is cut off, though bytes trickle in."""
     monkeypatch.setattr(tcp, "IDLE_SECONDS", 0.3)
-    with serving(Endpoint("127.0.0.1", 0)) as server, tcp_client(server.tcp[0].endpoint) as client:
+    with serving(somewhere()) as server, tcp_client(server.tcp[0].endpoint) as client:
         client.sendall(b"\0")
         assert is_closed(client)
 

@@ -110,11 +110,12 @@ def test_what_is_killed_is_started_again(secondary: Secondary, role: str) -> Non
     """Every child is replaced, and serves again."""
     victim = children(secondary)[role]
     victim.kill()
-    wait_until(
-        lambda: role in children(secondary) and children(secondary)[role].pid != victim.pid,
-        seconds=SECONDS,
-        what=f"another {role}",
-    )
+
+    def replaced() -> bool:
+        another = children(secondary).get(role)
+        return another is not None and another.pid != victim.pid
+
+    wait_until(replaced, seconds=SECONDS, what=f"another {role}")
     wait_until(
         lambda: command("status", secondary.settings_file).stdout.count("following"),
         seconds=SECONDS,
