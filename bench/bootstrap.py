@@ -14,13 +14,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench.filled import filled_cluster, last_address, start_secondary
+from bench.processes import processes, rss_mb
 from bench.results import console, load_average, print_table, write_results
 from lab.cluster import Cluster, Secondary
 from secondary.etcd import EtcdStore
-from secondary.settings import Role, SecondarySettings
+from secondary.settings import SecondarySettings
 
-MIB: Final = 2**20
-KIB: Final = 2**10
 # What the processes log on their way, and what has been done by then.
 MILESTONES: Final = {
     "follower.started": "etcd and processes started",
@@ -39,12 +38,12 @@ def measure(root: Path, registrations: int) -> dict[str, Any]:
         seconds = start_secondary(secondary, address)
         console.print(f"  {registrations:,} registrations: served after {seconds:.1f} s")
         steps = milestones(secondary, began)
-        memory = rss_mb(cluster, secondary)
+        memory = memory_mb(cluster, secondary)
         stored = etcd_bytes(secondary)
         secondary.process.stop()
         restart = start_secondary(secondary, address)
         console.print(f"  {registrations:,} registrations: restarted in {restart:.1f} s")
-        after_restart = rss_mb(cluster, secondary)
+        after_restart = memory_mb(cluster, secondary)
     return {
         "seconds": round(seconds, 2),
         "restart_seconds": round(restart, 2),
@@ -55,11 +54,9 @@ def measure(root: Path, registrations: int) -> dict[str, Any]:
     }
 
 
-def rss_mb(cluster: Cluster, secondary: Secondary) -> dict[str, float]:
+def memory_mb(cluster: Cluster, secondary: Secondary) -> dict[str, float]:
     """The resident memory of each process now."""
-    pids = {role.value: secondary.role_pid(role.value) for role in Role}
-    pids |= {"etcd": secondary.etcd_pid(), "supervisor": secondary.process.pid}
-    return {name: _rss(pid) for name, pid in pids.items()} | {"primary": _rss(cluster.primary.pid)}
+    return {name: rss_mb(pid) for name, pid in processes(cluster, secondary).items()}
 
 
 def etcd_bytes(secondary: Secondary) -> int:
@@ -85,13 +82,6 @@ def milestones(secondary: Secondary, began: float) -> dict[str, float]:
             at = datetime.fromisoformat(event["timestamp"]).timestamp()
             found[name] = round(at - began, 2)
     return found
-
-
-def _rss(pid: int) -> float:
-    for line in Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines():
-        if line.startswith("VmRSS:"):
-            return round(int(line.split()[1]) * KIB / MIB, 1)
-    return 0.0
 
 
 def report(found: dict[int, dict[str, Any]], load_before: float) -> dict[str, Any]:

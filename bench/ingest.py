@@ -17,7 +17,8 @@ from typing import Any, Final
 
 from bench.bulk import CHANGES_A_REQUEST, submit_bulk
 from bench.load import ClosedLoop, Measured, pinned
-from bench.registrant import CONTACT, Registrant, primary_of
+from bench.processes import cpu_seconds
+from bench.registrant import CONTACT, Registrant, primary_of, unused_addresses
 from bench.results import console, load_average, print_table, write_results
 from bench.targets import (
     Measurable,
@@ -76,27 +77,17 @@ def measure(subject: Measurable, seconds: float, figures: Figures) -> None:
 def measure_bulk(name: str, cluster: Cluster, seconds: float, figures: Figures) -> None:
     """One stream of changes in requests of 600."""
     console.print(f"  {name}, in bulk")
-    registrant = Registrant()
-    # Addresses that the single registrations before have not taken.
-    registrant.source = (f"11.{n >> 16 & 255}.{n >> 8 & 255}.{n & 255}" for n in range(1 << 24))
+    registrant = Registrant(source=unused_addresses())
     with primary_of(cluster) as primary:
         primary.create_holder(registrant.key, CONTACT)
         count = int(seconds * MAX_BULK_A_SECOND / CHANGES_A_REQUEST)
-        encoded = [
-            request.SerializeToString() for request in registrant.bulk(count, CHANGES_A_REQUEST)
-        ]
+        encoded = registrant.bulk(count, CHANGES_A_REQUEST)
         before = primary.statistics().registrations
         changes, took = submit_bulk(cluster, encoded, seconds)
         found = primary.statistics().registrations - before
     if found != changes:
         raise SystemExit(f"{changes} acknowledged, {found} found")
     figures.bulk[name] = changes / took
-
-
-def cpu_seconds(pid: int) -> float:
-    """CPU time of a process so far, its threads included."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import select
 import tempfile
 import time
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,8 @@ from typing import Any, Final
 from bench.filled import filled_cluster, last_address, start_secondary
 from bench.http2 import CallError, Target, UnaryConnection
 from bench.load import percentile
-from bench.registrant import CONTACT, Registrant, primary_of
+from bench.processes import cpu_seconds, processes
+from bench.registrant import CONTACT, Registrant, primary_of, unused_addresses
 from bench.results import console, load_average, print_table, read_results, write_results
 from bench.steps import Observers
 from bench.targets import REGISTER
@@ -52,11 +53,7 @@ class Changer:
     """Registers addresses, one after another, and watches each of them arrive."""
 
     def __init__(self, cluster: Cluster) -> None:
-        self._registrant = Registrant()
-        # Beyond what `filled_cluster` registered.
-        self._registrant.source = (
-            f"11.{n >> 16 & 255}.{n >> 8 & 255}.{n & 255}" for n in range(1 << 24)
-        )
+        self._registrant = Registrant(source=unused_addresses())
         with primary_of(cluster) as primary:
             self.checkpoint = primary.create_holder(self._registrant.key, CONTACT).checkpoint
         target = Target(cluster.primary_address, PUBLIC_PORT, REGISTER, cluster.ca)
@@ -91,6 +88,14 @@ def measure(changer: Changer, secondaries: Sequence[Secondary], changes: int) ->
         for _ in range(WARM_CHANGES):
             changer.change(askers)
         return [changer.change(askers) for _ in range(changes)]
+
+
+def cpu_ms(pids: Mapping[str, int], before: Mapping[str, float], changes: int) -> dict[str, float]:
+    """Milliseconds of CPU that each process spent on one change since `before`."""
+    return {
+        name: round((cpu_seconds(pid) - before[name]) / changes * MS, 2)
+        for name, pid in pids.items()
+    }
 
 
 def summary(changes: Sequence[Change]) -> dict[str, float]:
@@ -169,6 +174,7 @@ def _median(seconds: Sequence[float]) -> float:
 def run(registrations: int, changes: int) -> dict[str, Any]:
     """One size of the register, with each number of secondaries."""
     figures: dict[str, dict[str, float]] = {}
+    spent: dict[str, dict[str, float]] = {}
     with tempfile.TemporaryDirectory(prefix="smtpnic-propagation-") as directory:
         root = Path(directory)
         with (
@@ -181,11 +187,14 @@ def run(registrations: int, changes: int) -> dict[str, Any]:
                     took = start_secondary(secondary, last_address(registrations))
                     console.print(f"  {secondary.name} answers after {took:.1f} s")
                 started = secondaries
+                pids = processes(cluster, cluster.secondaries[0])
+                before = {name: cpu_seconds(pid) for name, pid in pids.items()}
                 done = measure(changer, cluster.secondaries[:secondaries], changes)
+                spent[str(secondaries)] = cpu_ms(pids, before, changes + WARM_CHANGES)
                 figures[str(secondaries)] = summary(done)
                 if secondaries == SECONDARIES[0]:
                     steps = account(cluster, changer, changes)
-    return {"by_secondaries": figures, "steps_ms": steps}
+    return {"by_secondaries": figures, "steps_ms": steps, "cpu_ms_a_change": spent}
 
 
 def report(found: dict[int, dict[str, Any]], load_before: float) -> dict[str, Any]:
@@ -209,6 +218,10 @@ def report(found: dict[int, dict[str, Any]], load_before: float) -> dict[str, An
         print_table(
             f"One change, one secondary, {registrations:,} registrations", ["", "ms"], steps
         )
+        spent = figures["cpu_ms_a_change"]
+        rows = [[name, *(spent[n][name] for n in spent)] for name in next(iter(spent.values()))]
+        title = f"Milliseconds of CPU a change, {registrations:,} registrations"
+        print_table(title, ["primary, first secondary", *(f"{n} secondaries" for n in spent)], rows)
     by_registrations = {
         str(registrations): {
             "p50_ms": {n: ms["p50_ms"] for n, ms in figures["by_secondaries"].items()},

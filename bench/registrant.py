@@ -20,6 +20,7 @@ from smtpnic.holder_key import HolderKey
 
 CALL_SECONDS: Final = 30.0
 DOMAIN: Final = "customers.example"
+IDEMPOTENCY_KEY_BYTES: Final = 16
 CONTACT: Final = (
     ContactValue(ContactField.NAME, "Example Mail", True),
     ContactValue(ContactField.EMAIL, "postmaster@example.org", True),
@@ -34,6 +35,11 @@ def primary_of(cluster: Cluster) -> Primary:
     return Primary(Connection(endpoint, authority, "", CALL_SECONDS, 1, Random(0)))
 
 
+def unused_addresses() -> Iterator[str]:
+    """Addresses that `lab.people.addresses` does not give, for whoever comes after it."""
+    return (f"11.{n >> 16 & 255}.{n >> 8 & 255}.{n & 255}" for n in range(1 << 24))
+
+
 @dataclass
 class Registrant:
     """One holder, and addresses that it has not registered yet."""
@@ -42,30 +48,36 @@ class Registrant:
     source: Iterator[str] = field(default_factory=addresses)
 
     def single(self, count: int) -> list[bytes]:
-        """`count` encoded requests, each to register one address, with an idempotency key."""
-        return [
-            pb.RegisterRequest(
-                options=pb.ChangeOptions(idempotency_key=os.urandom(16)),
-                holder_id=self.key.holder_id,
-                management_key=self.key.management_key,
-                address=address,
-                host=host_of(address),
-                domain=DOMAIN,
-            ).SerializeToString()
-            for address in islice(self.source, count)
-        ]
+        """`count` encoded requests to register one address each, with an idempotency key."""
+        encoded: list[bytes] = []
+        for address in islice(self.source, count):
+            request = self._register(address)
+            request.options.idempotency_key = os.urandom(IDEMPOTENCY_KEY_BYTES)
+            encoded.append(request.SerializeToString())
+        return encoded
 
-    def bulk(self, requests: int, changes: int) -> list[pb.SubmitRequest]:
-        """`requests` requests to register `changes` addresses each."""
-        return [
-            pb.SubmitRequest(
-                changes=[
-                    pb.Change(register=pb.RegisterRequest.FromString(single))
-                    for single in self.single(changes)
-                ]
-            )
-            for _ in range(requests)
-        ]
+    def bulk(self, requests: int, changes: int) -> list[bytes]:
+        """`requests` encoded requests of `changes` registrations each, as an import makes them.
+
+        Without idempotency keys: an import that is broken off registers the same again, and
+        hears that nothing changed.
+        """
+        encoded: list[bytes] = []
+        for _ in range(requests):
+            request = pb.SubmitRequest()
+            for address in islice(self.source, changes):
+                request.changes.add(register=self._register(address))
+            encoded.append(request.SerializeToString())
+        return encoded
+
+    def _register(self, address: str) -> pb.RegisterRequest:
+        return pb.RegisterRequest(
+            holder_id=self.key.holder_id,
+            management_key=self.key.management_key,
+            address=address,
+            host=host_of(address),
+            domain=DOMAIN,
+        )
 
 
 def host_of(address: str) -> str:
