@@ -265,6 +265,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns its exit code."""
     # What gRPC would log to standard error is in the errors that it raises.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    # It would start threads in every child between fork and exec, and some children die of that.
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
     try:
         app(args=arguments, prog_name="smtpnic-primary")
     except SystemExit as end:
