@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import itertools
-import os
 import threading
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import grpc
 
@@ -14,7 +14,7 @@ from tests.support.registrant import RPC_SECONDS, Registrant, addresses
 
 WRITERS = 3
 # Between two changes of one writer, so that what is tested gets the processor.
-PAUSE_SECONDS = 0.01
+PAUSE_SECONDS = 0.05
 # What one request of a bulk stream may hold.
 CHUNK = 600
 # Every so many registrations: one goes again; the holder's public contact is another.
@@ -80,19 +80,32 @@ def change_contact(registrant: Registrant, name: str, *, is_public: bool) -> Non
 
 def register_all(registrant: Registrant, chosen: Sequence[str]) -> None:
     """Registers many addresses over one stream; all must be taken."""
-    changes = [
-        registration_pb2.Change(
-            register=registration_pb2.RegisterRequest(
-                options=registration_pb2.ChangeOptions(idempotency_key=os.urandom(16)),
-                holder_id=registrant.holder_id,
-                management_key=registrant.management_key,
-                address=address,
-                host="mail.example.org",
-                domain="example.org",
-            )
-        )
+    requests = [
+        registration_pb2.RegisterRequest(**_names(registrant, address, "mail.example.org"))
         for address in chosen
     ]
+    _submit(registrant, [registration_pb2.Change(register=request) for request in requests])
+
+
+def update_all(registrant: Registrant, chosen: Sequence[str], host: str) -> None:
+    """Gives many registrations another host, over one stream; all must be taken."""
+    requests = [
+        registration_pb2.UpdateRequest(**_names(registrant, address, host)) for address in chosen
+    ]
+    _submit(registrant, [registration_pb2.Change(update=request) for request in requests])
+
+
+def _names(registrant: Registrant, address: str, host: str) -> dict[str, Any]:
+    return {
+        "holder_id": registrant.holder_id,
+        "management_key": registrant.management_key,
+        "address": address,
+        "host": host,
+        "domain": "example.org",
+    }
+
+
+def _submit(registrant: Registrant, changes: Sequence[registration_pb2.Change]) -> None:
     requests = (
         registration_pb2.SubmitRequest(changes=changes[start : start + CHUNK])
         for start in range(0, len(changes), CHUNK)
