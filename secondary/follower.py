@@ -31,8 +31,8 @@ from secondary.follower_status import Phase, StatusBoard
 from secondary.fork import UpstreamTiles, check_extends, judge, keep_evidence
 from secondary.generations import CLAIM_SECONDS, Generations
 from secondary.log_tiles import LogTiles
-from secondary.opening import Opened, Opening
 from secondary.replica import Replica, ReplicaDamagedError
+from secondary.replica_opening import Opened, ReplicaOpener
 from secondary.settings import SecondarySettings
 from secondary.snapshot_download import SnapshotDownload
 from secondary.upstream import (
@@ -71,7 +71,7 @@ class Follower:
         self._verifier = settings.verifier
         self._freshness_verifier = settings.freshness_verifier
         self._generations = Generations(store, settings.layout)
-        self._opening = Opening(store, self._generations, self._verifier)
+        self._opener = ReplicaOpener(store, self._generations, self._verifier)
         self._download = SnapshotDownload(settings.snapshots_dir)
         self._contact = EtcdContact()
         timing = settings.follower
@@ -217,7 +217,7 @@ class Follower:
         self._reopen.clear()
         self._opened = None
         self._board.enter(Phase.LOADING)
-        opened = run_in_background(self._opening.open)
+        opened = run_in_background(self._opener.open)
         self._hold(opened)
         return opened
 

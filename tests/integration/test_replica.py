@@ -19,8 +19,8 @@ from secondary.etcd import EtcdStore
 from secondary.etcd_values import EtcdUnavailable, FenceLost
 from secondary.generations import Generations
 from secondary.layout import Generation
-from secondary.opening import Opened, Opening
 from secondary.replica import Replica, ReplicaDamagedError, read_replica
+from secondary.replica_opening import Opened, ReplicaOpener
 from tests.support.etcd import EtcdProcess, running_etcd
 from tests.support.log_builder import LogBuilder
 from tests.support.replicas import LAYOUT, StoredLog
@@ -55,7 +55,7 @@ def log() -> LogBuilder:
 
 def open_replica(store: EtcdStore, log: LogBuilder) -> Opened:
     """What a follower that has just started holds."""
-    return Opening(store, Generations(store, LAYOUT), log.verifier).open()
+    return ReplicaOpener(store, Generations(store, LAYOUT), log.verifier).open()
 
 
 def stored_replica(store: EtcdStore, log: LogBuilder) -> Replica:

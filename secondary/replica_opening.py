@@ -61,7 +61,7 @@ class Opened:
             raise ForkError(self.before.cursor.signed_state.checkpoint, verified.checkpoint)
 
 
-class Opening:
+class ReplicaOpener:
     """Opens replicas."""
 
     def __init__(self, store: EtcdStore, generations: Generations, verifier: Verifier) -> None:
