@@ -13,7 +13,7 @@ from primary.checkpoint_file import CheckpointFile
 from primary.draft import Draft
 from primary.rules import Moment, Policy
 from primary.sealing import seal, sign
-from primary.sequencer import Position, Sequencer
+from primary.sequencer import Sequencer, SequencerStart
 from primary.store.store import Store
 from primary.store.values import Current, StoredHead
 from registry.batch import read_state
@@ -44,11 +44,11 @@ def open_sequencer(
     store.check_schema()
     checkpoint_file.lock()
     try:
-        position = _find_position(store, signer, checkpoint_file, clock)
+        start = _find_start(store, signer, checkpoint_file, clock)
     except BaseException:
         checkpoint_file.close()
         raise
-    return Sequencer(store, signer, checkpoint_file, position, policy=policy, clock=clock)
+    return Sequencer(store, signer, checkpoint_file, start, policy=policy, clock=clock)
 
 
 def check_log(store: Store, signer: Signer, checkpoint_file: CheckpointFile) -> None:
@@ -62,9 +62,9 @@ def check_log(store: Store, signer: Signer, checkpoint_file: CheckpointFile) -> 
         _load_tree(store, stored)
 
 
-def _find_position(
+def _find_start(
     store: Store, signer: Signer, checkpoint_file: CheckpointFile, clock: Callable[[], int]
-) -> Position:
+) -> SequencerStart:
     stored = store.reader.head()
     signed = _read_checkpoint(checkpoint_file, signer)
     _check_signed(stored, signed)
@@ -80,7 +80,7 @@ def _find_position(
     head = sign(stored, signer)
     if signed is None or signed.size < stored.size:
         checkpoint_file.write(head.checkpoint)
-    return Position(stored, head, tree)
+    return SequencerStart(stored, head, tree)
 
 
 def _begin_log(store: Store, clock: Callable[[], int]) -> StoredHead:

@@ -47,7 +47,7 @@ class SequencerStoppedError(RegistryError):
 
 
 @dataclass(frozen=True, slots=True)
-class Position:
+class SequencerStart:
     """Where a sequencer goes on: the head in the database, the same signed, the state there."""
 
     stored: StoredHead
@@ -87,21 +87,21 @@ class Sequencer:
         store: Store,
         signer: Signer,
         checkpoint_file: CheckpointFile,
-        position: Position,
+        start: SequencerStart,
         *,
         policy: Policy,
         clock: Callable[[], int],
     ) -> None:
-        """Goes on from a position that `primary.opening` has checked.
+        """Goes on from a start that `primary.opening` has checked.
 
         `clock` gives milliseconds since 1970-01-01T00:00:00Z.
         """
         self._store = store
         self._signer = signer
         self._checkpoint_file = checkpoint_file
-        self._stored = position.stored
-        self._head = position.head
-        self._tree = position.tree
+        self._stored = start.stored
+        self._head = start.head
+        self._tree = start.tree
         self._policy = policy
         self._clock = clock
         self._prune_after_ms = 0
