@@ -23,6 +23,7 @@ DOMAIN: Final = "customers.example"
 IDEMPOTENCY_KEY_BYTES: Final = 16
 CONTACT: Final = (
     ContactValue(ContactField.NAME, "Example Mail", True),
+    ContactValue(ContactField.POSTAL_ADDRESS, "1 Example Street, Exampleton", False),
     ContactValue(ContactField.EMAIL, "postmaster@example.org", True),
     ContactValue(ContactField.TELEPHONE, "+12025550123", False),
 )

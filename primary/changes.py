@@ -9,6 +9,7 @@ from typing import Final
 from registry.address import Address
 from registry.contact import ContactValue
 from registry.errors import Problem
+from registry.kinds import ContactField
 from registry.limits import HOLDER_ID_BYTES
 from registry.names import is_within, parse_domain, parse_host
 
@@ -78,9 +79,12 @@ class HolderChange(Change):
 
 @dataclass(frozen=True, slots=True)
 class ContactChange(HolderChange):
-    """A holder's whole contact. Problem "contact": one field is given twice."""
+    """A holder's whole contact. Problem "contact": a field is missing, or given twice.
 
-    contact: tuple[ContactValue, ...] = field(default=(), repr=False)
+    This binds who asks today. What the log holds already was asked under the rules of its time.
+    """
+
+    contact: tuple[ContactValue, ...] = field(repr=False)
 
     def __post_init__(self) -> None:
         Change.__post_init__(self)
@@ -88,6 +92,14 @@ class ContactChange(HolderChange):
         for contact_field in fields:
             if fields.count(contact_field) > 1:
                 raise Problem("contact", "give each field once", contact_field.name.lower())
+        missing = [each.name.lower() for each in ContactField if each not in fields]
+        if missing:
+            every = ", ".join(each.name.lower() for each in ContactField)
+            raise Problem(
+                "contact",
+                f"{', '.join(missing)} missing; give each of {every}, public or private",
+                "contact",
+            )
 
     def _content(self) -> bytes:
         # A value is one line.
@@ -102,7 +114,7 @@ class CreateHolder(ContactChange):
 
 
 class UpdateHolder(ContactChange):
-    """Gives a holder a new contact; what is left out is erased."""
+    """Gives a holder a new contact; the one so far is erased."""
 
     __slots__ = ()
 

@@ -28,19 +28,16 @@ app = typer.Typer(
     help="Who registers: create, update, withdraw, show, list.",
 )
 
-Name = Annotated[str | None, typer.Option(help="Name of the person or organisation.")]
-PostalAddress = Annotated[str | None, typer.Option(help="Postal address, on one line.")]
-Email = Annotated[str | None, typer.Option(help="E-mail address.")]
-Telephone = Annotated[str | None, typer.Option(help="Telephone number: +41 44 668 18 00.")]
+_NAME = typer.Option(help="Name of the person or organisation.")
+_POSTAL_ADDRESS = typer.Option(help="Postal address, on one line.")
+_EMAIL = typer.Option(help="E-mail address.")
+_TELEPHONE = typer.Option(help="Telephone number: +41 44 668 18 00.")
 Public = Annotated[
     list[FieldName] | None,
     typer.Option(help="Let anyone read this field, in WHOIS too. May be repeated."),
 ]
 Private = Annotated[
     list[FieldName] | None, typer.Option(help="Show this field no longer. May be repeated.")
-]
-Erased = Annotated[
-    list[FieldName] | None, typer.Option("--erase", help="Erase this field. May be repeated.")
 ]
 HolderId = Annotated[
     str | None, typer.Argument(metavar="[ID]", help="A holder's identifier; else your own.")
@@ -54,15 +51,15 @@ WITHDRAWN_SUFFIX = ".withdrawn"
 def create(
     context: typer.Context,
     *,
-    name: Name = None,
-    postal_address: PostalAddress = None,
-    email: Email = None,
-    telephone: Telephone = None,
+    name: Annotated[str, _NAME],
+    postal_address: Annotated[str, _POSTAL_ADDRESS],
+    email: Annotated[str, _EMAIL],
+    telephone: Annotated[str, _TELEPHONE],
     public: Public = None,
 ) -> None:
     """Create a holder, and the management key that every change of yours needs.
 
-    Contact fields are private unless shown with --public, and can be erased at any time.
+    All four contact fields have to be given. They are private unless shown with --public.
     The key goes into a file that only you can read: ~/.config/smtpnic/holders/ID.json, or
     that of --holder. Keep a copy: nobody can give it to you again.
     """
@@ -97,22 +94,22 @@ def create(
 def update(
     context: typer.Context,
     *,
-    name: Name = None,
-    postal_address: PostalAddress = None,
-    email: Email = None,
-    telephone: Telephone = None,
+    name: Annotated[str | None, _NAME] = None,
+    postal_address: Annotated[str | None, _POSTAL_ADDRESS] = None,
+    email: Annotated[str | None, _EMAIL] = None,
+    telephone: Annotated[str | None, _TELEPHONE] = None,
     public: Public = None,
     private: Private = None,
-    erase: Erased = None,
 ) -> None:
     """Change your contact. What is public stays unless you change it.
 
-    The registry keeps no private field that is not given again: give it, or --erase it.
+    An update replaces the whole contact, and the registry tells nobody what is private:
+    give each private field again.
     """
     session: Session = context.obj
     settings = session.settings()
     options = ContactOptions(
-        _given(name, postal_address, email, telephone), public or (), private or (), erase or ()
+        _given(name, postal_address, email, telephone), public or (), private or ()
     )
     key = session.holder_key(settings)
     with session.primary(settings) as primary:

@@ -128,6 +128,21 @@ def test_a_wrong_request_is_told_its_field(
     assert (code, field) == (found, problem.field)
 
 
+def test_a_holder_without_its_whole_contact_is_refused(channel: grpc.Channel) -> None:
+    """Name, address, e-mail and telephone; the refusal names what is missing."""
+    request = pb.CreateHolderRequest(
+        holder_id=os.urandom(16),
+        management_key=os.urandom(32),
+        contact=[pb.ContactValue(field=log_pb2.CONTACT_FIELD_NAME, value="Mail Example")],
+    )
+    with pytest.raises(grpc.RpcError) as refusal:
+        RegistryStub(channel).CreateHolder(request, timeout=RPC_SECONDS)
+    code, problem = _refused(refusal.value)
+    assert grpc.StatusCode.INVALID_ARGUMENT == code
+    assert ("contact", "contact") == (problem.code, problem.field)
+    assert "postal_address, email, telephone missing" in problem.message
+
+
 def test_the_same_key_gives_the_same_receipt(registrant: Registrant, source: Iterator[str]) -> None:
     """A client that lost the answer asks again and changes nothing; a new meaning is refused."""
     request = pb.RegisterRequest(

@@ -15,6 +15,7 @@ import pytest
 from lab.cluster import Cluster
 from lab.people import addresses, write_import_file
 from lab.process import LabProcess, program
+from tests.support.contact_options import PRIVATE, contact_of
 from tests.support.wait import wait_until
 
 COMMAND_SECONDS = 120
@@ -76,7 +77,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 def person(cluster: Cluster, tmp_path: Path) -> Person:
     """A person with a holder."""
     person = Person(cluster, tmp_path / "home")
-    person.run("holder", "create", "--name", "Example", "--email", "a@example.org")
+    person.run("holder", "create", *contact_of("Example"))
     return person
 
 
@@ -98,12 +99,13 @@ def test_a_mail_server_is_registered_changed_and_withdrawn(person: Person) -> No
 
 
 def test_a_contact_is_changed_without_losing_what_is_private(person: Person) -> None:
-    """The real primary keeps what it is given and erases what it is told to."""
-    error = person.run("holder", "update", "--name", "New name", "--public", "name", code=2)
-    assert "--email again" in error["error"]["message"]
-    person.run("holder", "update", "--name", "New name", "--public", "name", "--erase", "email")
+    """The real primary tells nobody what is private, so an update gives it again."""
+    new_name = ("--name", "New name", "--public", "name")
+    error = person.run("holder", "update", *new_name, code=2)
+    assert "--postal-address, --email, --telephone" in error["error"]["message"]
+    person.run("holder", "update", *new_name, *PRIVATE)
     shown = person.run("holder", "show")
-    assert (shown["name"], shown["private"]) == ("New name", [])
+    assert (shown["name"], len(shown["private"])) == ("New name", 3)
 
 
 def test_another_holder_cannot_touch_it(person: Person, cluster: Cluster, tmp_path: Path) -> None:
@@ -111,7 +113,7 @@ def test_another_holder_cannot_touch_it(person: Person, cluster: Cluster, tmp_pa
     address = "198.51.100.37"
     person.run("register", address, "--host", "mx.example.org", "--domain", "example.org")
     stranger = Person(cluster, tmp_path / "stranger")
-    stranger.run("holder", "create", "--name", "Stranger")
+    stranger.run("holder", "create", *contact_of("Stranger"))
     assert stranger.run("withdraw", address, code=3)["error"]["code"] == "not_yours"
     names = ("--host", "mx.example.net", "--domain", "example.net")
     assert stranger.run("register", address, *names, code=3)["error"]["code"] == "exists"
@@ -199,7 +201,7 @@ def test_a_mirror_answers_without_the_primary(tmp_path: Path) -> None:
         cluster.start_primary()
         cluster.start_secondaries()
         person = Person(cluster, tmp_path / "home")
-        person.run("holder", "create", "--name", "Example")
+        person.run("holder", "create", *contact_of("Example"))
         names = ("--host", "mx.example.org", "--domain", "example.org")
         registered = person.run("register", address, *names, "--wait")
         size = registered["checkpoint_size"]

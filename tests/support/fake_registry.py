@@ -19,11 +19,12 @@ import grpc
 
 from node.tls import SERVER_OPTIONS, server_credentials
 from primary.pki import Authority, Names
+from primary.services import conversion
 from registry.address import Address
 from registry.contact import ContactValue, commit
 from registry.errors import Problem
 from registry.holder import Holder
-from registry.kinds import ContactField, Status
+from registry.kinds import Status
 from registry.names import is_within, parse_domain, parse_host
 from registry.registration import Registration
 from registry.wire.v1 import (
@@ -55,7 +56,7 @@ class FakeRegistry(registration_pb2_grpc.RegistryServicer):
     on_chunk: Callable[[int], object] = lambda _rows: None
     size: int = 0
     checkpoint: bytes = b""
-    holders: dict[bytes, tuple[bytes, list[ContactValue], int]] = field(default_factory=dict)
+    holders: dict[bytes, tuple[bytes, tuple[ContactValue, ...], int]] = field(default_factory=dict)
     registrations: dict[str, tuple[int, Registration]] = field(default_factory=dict)
     receipts: dict[bytes, int] = field(default_factory=dict)
     chunks: list[int] = field(default_factory=list)
@@ -166,21 +167,12 @@ class FakeRegistry(registration_pb2_grpc.RegistryServicer):
         self.size += 2
         return self.size - 2
 
-    def _contact(self, request: Any) -> list[ContactValue]:
-        return [
-            ContactValue(ContactField(value.field), value.value, value.public)
-            for value in request.contact
-        ]
-
     def _create_holder(self, request: Any) -> int:
-        if request.holder_id in self.holders:
+        change = conversion.create_holder(request)
+        if change.holder_id in self.holders:
             raise Problem("exists", "this holder exists", "holder_id")
         version = self._next()
-        self.holders[request.holder_id] = (
-            request.management_key,
-            self._contact(request),
-            version,
-        )
+        self.holders[change.holder_id] = (change.management_key, change.contact, version)
         return version
 
     def _check_key(self, request: Any) -> None:
@@ -190,16 +182,12 @@ class FakeRegistry(registration_pb2_grpc.RegistryServicer):
             raise Problem("not_yours", "not this holder's key", "management_key")
 
     def _update_holder(self, request: Any) -> int:
+        change = conversion.update_holder(request)
         self._check_key(request)
-        expected = request.options.expected_version
-        if expected not in (0, self.holders[request.holder_id][2]):
+        if change.expected_version not in (0, self.holders[change.holder_id][2]):
             raise Problem("version", "read it again, then decide", "expected_version")
         version = self._next()
-        self.holders[request.holder_id] = (
-            request.management_key,
-            self._contact(request),
-            version,
-        )
+        self.holders[change.holder_id] = (change.management_key, change.contact, version)
         return version
 
     def _withdraw_holder(self, request: Any) -> int:

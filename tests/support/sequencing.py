@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -27,9 +27,23 @@ ORIGIN = "log.example.org"
 START_MS = 1_700_000_000_000
 
 NAME = ContactValue(ContactField.NAME, "Example Networks", public=True)
+POSTAL_ADDRESS = ContactValue(ContactField.POSTAL_ADDRESS, "1 Example Street", public=False)
 EMAIL = ContactValue(ContactField.EMAIL, "postmaster@example.org", public=True)
 TELEPHONE = ContactValue(ContactField.TELEPHONE, "+41 44 668 18 00", public=False)
-CONTACT = (NAME, EMAIL, TELEPHONE)
+CONTACT = (NAME, POSTAL_ADDRESS, EMAIL, TELEPHONE)
+OTHER_EMAIL = ContactValue(ContactField.EMAIL, "hostmaster@example.org", public=True)
+OTHER_TELEPHONE = ContactValue(ContactField.TELEPHONE, "+41 44 668 18 01", public=False)
+
+
+def contact_with(*values: ContactValue) -> tuple[ContactValue, ...]:
+    """CONTACT, with these values in the place of its own."""
+    by_field = {value.field: value for value in (*CONTACT, *values)}
+    return tuple(by_field.values())
+
+
+def hidden(value: ContactValue) -> ContactValue:
+    """The same value, no longer public."""
+    return replace(value, public=False)
 
 
 @dataclass(frozen=True)
@@ -59,9 +73,9 @@ class Person:
         """Creates the holder."""
         return CreateHolder(self.holder_id, self.key, contact, idempotency_key=idempotency_key)
 
-    def update_contact(self, *contact: ContactValue) -> UpdateHolder:
-        """Gives the holder that contact."""
-        return UpdateHolder(self.holder_id, self.key, contact)
+    def update_contact(self, *values: ContactValue) -> UpdateHolder:
+        """Gives the holder CONTACT, with these values in the place of its own."""
+        return UpdateHolder(self.holder_id, self.key, contact_with(*values))
 
     def register(
         self,

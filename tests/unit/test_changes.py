@@ -8,6 +8,7 @@ import pytest
 
 from primary.changes import (
     Change,
+    ContactChange,
     CreateHolder,
     Register,
     Update,
@@ -16,17 +17,16 @@ from primary.changes import (
     WithdrawHolder,
 )
 from registry.address import Address
-from registry.contact import ContactValue
 from registry.errors import Problem
 from registry.kinds import ContactField
-from tests.support.sequencing import EMAIL, NAME
+from tests.support.sequencing import CONTACT, EMAIL, NAME, OTHER_EMAIL, contact_with, hidden
 
 HOLDER, KEY = bytes(16), bytes(32)
 ADDRESS = Address.parse("192.0.2.36")
 
 EVERY_KIND: list[Change] = [
-    CreateHolder(HOLDER, KEY, (NAME,)),
-    UpdateHolder(HOLDER, KEY, (NAME,)),
+    CreateHolder(HOLDER, KEY, CONTACT),
+    UpdateHolder(HOLDER, KEY, CONTACT),
     WithdrawHolder(HOLDER, KEY),
     Register(HOLDER, KEY, ADDRESS, "mail.example.org", "example.org"),
     Update(HOLDER, KEY, ADDRESS, "mail.example.org", "example.org"),
@@ -73,20 +73,41 @@ def test_a_malformed_change_cannot_be_made(parts: dict[str, Any], code: str) -> 
 
 def test_a_contact_field_is_given_once() -> None:
     """Nobody could tell which of two counts."""
-    twice = (EMAIL, ContactValue(ContactField.EMAIL, "other@example.org", public=True))
     with pytest.raises(Problem) as caught:
-        CreateHolder(HOLDER, KEY, twice)
+        CreateHolder(HOLDER, KEY, (*CONTACT, OTHER_EMAIL))
     assert ("contact", "email") == (caught.value.code, caught.value.field)
+
+
+@pytest.mark.parametrize("kind", [CreateHolder, UpdateHolder])
+@pytest.mark.parametrize("missing", ContactField)
+def test_no_contact_field_may_be_missing(kind: type[ContactChange], missing: ContactField) -> None:
+    """Whoever registers can be written to and called: the message names what is missing."""
+    with pytest.raises(Problem) as caught:
+        kind(HOLDER, KEY, tuple(value for value in CONTACT if value.field != missing))
+    assert ("contact", "contact") == (caught.value.code, caught.value.field)
+    assert caught.value.message.startswith(f"{missing.name.lower()} missing; give each of")
+
+
+def test_all_that_is_missing_is_named_at_once() -> None:
+    """Nobody has to ask four times."""
+    with pytest.raises(Problem, match="postal_address, telephone missing"):
+        UpdateHolder(HOLDER, KEY, (EMAIL, NAME))
+    with pytest.raises(Problem, match="name, postal_address, email, telephone missing"):
+        CreateHolder(HOLDER, KEY, ())
+
+
+def test_contact_may_come_in_any_order_and_all_private() -> None:
+    """What counts is that it is there."""
+    contact = tuple(hidden(value) for value in reversed(CONTACT))
+    assert contact == CreateHolder(HOLDER, KEY, contact).contact
 
 
 def test_different_changes_have_different_digests() -> None:
     """Whatever part of them differs; the idempotency key is not one."""
     others: list[Change] = [
         *EVERY_KIND,
-        CreateHolder(HOLDER, KEY),
-        CreateHolder(HOLDER, KEY, (EMAIL,)),
-        CreateHolder(HOLDER, KEY, (NAME, EMAIL)),
-        CreateHolder(HOLDER, KEY, (ContactValue(NAME.field, NAME.value, public=False),)),
+        CreateHolder(HOLDER, KEY, contact_with(OTHER_EMAIL)),
+        CreateHolder(HOLDER, KEY, contact_with(hidden(NAME))),
         Register(HOLDER, bytes(31) + b"1", ADDRESS, "mail.example.org", "example.org"),
         Register(bytes(15) + b"1", KEY, ADDRESS, "mail.example.org", "example.org"),
         Register(HOLDER, KEY, ADDRESS, "mail.example.org", "mail.example.org"),

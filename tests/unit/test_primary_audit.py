@@ -23,6 +23,7 @@ from primary.settings import PrimarySettings
 from primary.store.store import Store
 from registry.address import Address
 from registry.errors import VerificationError
+from tests.support.sequencing import CONTACT
 from tests.unit.test_primary_founding import PLAN
 
 HOLDER, KEY = bytes(16), bytes(32)
@@ -49,7 +50,7 @@ def founded(tmp_path: Path) -> Founded:
     store = Store(settings.store_url)
     file = CheckpointFile(settings.checkpoint_file)
     sequencer = open_sequencer(store, keys.log, file, Policy(lab=True), clock_ms)
-    sequencer.commit([CreateHolder(HOLDER, KEY)])
+    sequencer.commit([CreateHolder(HOLDER, KEY, CONTACT)])
     first = int.from_bytes(Address.parse("198.18.0.0").packed)
     for start in range(0, REGISTRATIONS, 60):
         addresses = [Address((first + start + n).to_bytes(4)) for n in range(60)]

@@ -29,12 +29,19 @@ from registry.errors import Problem
 from registry.holder import Holder
 from registry.kinds import ContactField, Status
 from registry.registration import Registration
-from tests.support.sequencing import CONTACT, EMAIL, NAME, TELEPHONE, Person
+from tests.support.sequencing import (
+    CONTACT,
+    NAME,
+    OTHER_EMAIL,
+    TELEPHONE,
+    Person,
+    contact_with,
+)
 
 NOW_MS = 1_700_000_000_000
 ME, OTHER = Person("me"), Person("other")
 MINE, THEIRS, FREE = "9.9.9.9", "9.9.9.10", "9.9.9.11"
-UPDATE_OLD = UpdateHolder(ME.holder_id, ME.key, (NAME,), expected_version=4)
+UPDATE_OLD = UpdateHolder(ME.holder_id, ME.key, CONTACT, expected_version=4)
 WITHDRAW_OLD = Withdraw(ME.holder_id, ME.key, Address.parse(MINE), expected_version=6)
 
 
@@ -121,11 +128,10 @@ def test_a_new_holder_is_committed_to_and_hashed() -> None:
 def test_an_updated_holder_keeps_its_age_and_gets_fresh_salts(world: World) -> None:
     """What opened the old contact opens nothing of the new, be the value the same."""
     _, before = world.holders[ME.holder_id]
-    effect = world.decide(ME.update_contact(NAME))
+    effect = world.decide(ME.update_contact(OTHER_EMAIL))
     assert isinstance(effect, PutHolder)
     assert (before.status, before.created_ms) == (effect.holder.status, effect.holder.created_ms)
-    (contact,) = effect.contact
-    assert NAME.value == contact.opening.value
+    assert NAME.value == effect.contact[0].opening.value
     assert not {commitment.digest for commitment in effect.holder.commitments} & {
         commitment.digest for commitment in before.commitments
     }
@@ -167,8 +173,8 @@ def test_a_registration_can_be_withdrawn(world: World) -> None:
 @pytest.mark.parametrize(
     ("change", "version"),
     [
-        (ME.create((TELEPHONE, NAME, EMAIL)), 5),
-        (ME.update_contact(EMAIL, NAME, TELEPHONE), 5),
+        (ME.create(CONTACT[::-1]), 5),
+        (UpdateHolder(ME.holder_id, ME.key, CONTACT[::-1]), 5),
         (ME.register(MINE), 7),
         (ME.register(MINE, expected_version=7), 7),
         (ME.update(MINE, ME.host), 7),
@@ -188,10 +194,10 @@ def test_the_right_version_is_accepted(world: World) -> None:
 @pytest.mark.parametrize(
     ("change", "code", "at"),
     [
-        (ME.create((NAME,)), "exists", "holder_id"),
+        (ME.create(contact_with(OTHER_EMAIL)), "exists", "holder_id"),
         (_thief(ME).create(CONTACT), "exists", "holder_id"),
-        (Person("nobody").update_contact(NAME), "not_found", "holder_id"),
-        (_thief(ME).update_contact(NAME), "not_yours", "management_key"),
+        (Person("nobody").update_contact(), "not_found", "holder_id"),
+        (_thief(ME).update_contact(OTHER_EMAIL), "not_yours", "management_key"),
         (UPDATE_OLD, "version", "expected_version"),
         (WithdrawHolder(bytes(16), bytes(32)), "not_found", "holder_id"),
         (WithdrawHolder(ME.holder_id, bytes(32)), "not_yours", "management_key"),
@@ -234,7 +240,7 @@ def test_a_laboratory_registers_any_address() -> None:
 def test_a_value_made_public_is_a_change(world: World) -> None:
     """Though the value is the same."""
     shown = ContactValue(ContactField.TELEPHONE, TELEPHONE.value, public=True)
-    assert isinstance(world.decide(ME.update_contact(NAME, EMAIL, shown)), PutHolder)
+    assert isinstance(world.decide(ME.update_contact(shown)), PutHolder)
 
 
 def test_special_addresses_are_withdrawn_like_others(world: World) -> None:

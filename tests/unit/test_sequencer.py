@@ -28,12 +28,28 @@ from primary.store.store import Store
 from primary.store.writer import Writer
 from registry.address import Address
 from registry.checkpoint import open_checkpoint
+from registry.contact import ContactValue
 from registry.entry import Entry
 from registry.errors import Problem
+from registry.holder import Holder
 from registry.kinds import Kind, Status
 from registry.limits import MAX_CHANGES_PER_BATCH
+from registry.merkle import CompactRange
 from registry.registration import Registration
-from tests.support.sequencing import CONTACT, EMAIL, NAME, TELEPHONE, Log, Person, addresses
+from registry.replay import Replay
+from registry.state_tree import StateTree
+from tests.support.sequencing import (
+    CONTACT,
+    EMAIL,
+    NAME,
+    OTHER_EMAIL,
+    OTHER_TELEPHONE,
+    TELEPHONE,
+    Log,
+    Person,
+    addresses,
+    hidden,
+)
 
 ME, OTHER = Person("me"), Person("other")
 
@@ -143,17 +159,39 @@ def test_what_is_streamed_now_is_what_is_streamed_later(log: Log) -> None:
 
 def test_only_the_newest_public_contact_travels(log: Log) -> None:
     """Private values never leave; an opening is gone once a newer entry took its place (P6)."""
-    log.versions(ME.create(CONTACT), ME.update_contact(NAME, TELEPHONE))
+    log.versions(ME.create(), ME.update_contact(hidden(EMAIL)))
     first, second, _ = log.batches[-1].entries
     assert () == first.openings
     assert [NAME.value] == [opening.value for opening in second.openings]
     assert TELEPHONE.value.encode() not in log.batches[-1].encode()
 
 
+@pytest.mark.parametrize("held", [(), (NAME, TELEPHONE)])
+def test_a_holder_from_before_contact_had_to_be_whole_goes_on(
+    log: Log, held: tuple[ContactValue, ...]
+) -> None:
+    """Its log opens and replays; it registers, completes its contact, is withdrawn."""
+    create = ME.create()
+    object.__setattr__(create, "contact", held)
+    log.versions(create)
+    log.reopen()
+    log.versions(ME.register("198.18.0.1"), ME.update_contact(), ME.withdraw("198.18.0.1"))
+    record = log.store.reader.get(Kind.HOLDER, ME.holder_id)
+    assert record is not None
+    assert len(CONTACT) == len(Holder.decode(Entry.decode(record.entry).payload).commitments)
+    log.versions(WithdrawHolder(ME.holder_id, ME.key))
+    log.reopen()
+    log.replay = Replay(log.signer.verifier(), CompactRange.empty(), StateTree(), 0)
+    log.catch_up()
+
+
 def test_an_erased_contact_is_gone_from_the_disk(log: Log) -> None:
     """Neither the database nor its journal holds it any more, public or private (P6)."""
-    log.versions(ME.create(CONTACT), OTHER.create((NAME,)))
-    log.versions(ME.update_contact(NAME), WithdrawHolder(OTHER.holder_id, OTHER.key))
+    log.versions(ME.create(), OTHER.create())
+    log.versions(
+        ME.update_contact(OTHER_EMAIL, OTHER_TELEPHONE),
+        WithdrawHolder(OTHER.holder_id, OTHER.key),
+    )
     disk = _disk(log)
     assert 1 == disk.count(NAME.value.encode())
     assert EMAIL.value.encode() not in disk
@@ -165,9 +203,9 @@ def test_an_erasure_that_a_reader_holds_up_is_made_good(
 ) -> None:
     """The commits after the reader's end see to it; none of them waits for it."""
     monkeypatch.setattr("primary.store.writer.SCRUB_PAUSE_SECONDS", 0.0)
-    log.versions(ME.create(CONTACT))
+    log.versions(ME.create())
     with log.store.reader.snapshot():
-        log.versions(ME.update_contact(NAME))
+        log.versions(ME.update_contact(OTHER_EMAIL))
         log.versions(ME.register("198.18.0.1"))
         assert EMAIL.value.encode() in _disk(log)
     log.versions(ME.register("198.18.0.2"))
@@ -450,7 +488,7 @@ _ADDRESSES = st.sampled_from(addresses(3))
 _HOSTS = st.sampled_from(["a.example.org", "b.example.org"])
 _CHANGES: st.SearchStrategy[Change] = st.one_of(
     st.builds(Person.create, _PEOPLE),
-    st.builds(Person.update_contact, _PEOPLE, st.sampled_from([NAME, TELEPHONE])),
+    st.builds(Person.update_contact, _PEOPLE, st.sampled_from([EMAIL, OTHER_EMAIL])),
     st.builds(lambda person: WithdrawHolder(person.holder_id, person.key), _PEOPLE),
     st.builds(Person.register, _PEOPLE, _ADDRESSES, _HOSTS),
     st.builds(Person.update, _PEOPLE, _ADDRESSES, _HOSTS),

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from smtpnic.cli import main
+from tests.support.contact_options import contact_of
 from tests.support.fake_registry import FakeRegistry, serve
 
 Run = Callable[..., Any]
@@ -48,7 +49,7 @@ def run(
     with serve(tmp_path, registry) as served:
         monkeypatch.setenv("SMTPNIC_PRIMARY", served.address)
         monkeypatch.setenv("SMTPNIC_CA", str(served.ca))
-        call("holder", "create", "--name", "Example")
+        call("holder", "create", *contact_of("Example"))
         yield call
 
 
@@ -89,7 +90,7 @@ def test_other_names_are_refused_unless_updating(run: Run, tmp_path: Path) -> No
     (tmp_path / "in.csv").write_text(HEADER + rows(1) + rows(1, first=1).replace("mx1", "new"))
     assert counts(run("import", "in.csv", code=1)) == (0, 0, 1, 1)
     assert counts(run("import", "in.csv", "--update")) == (0, 1, 1, 0)
-    other = run("holder", "create", "--name", "Second")["holder"]
+    other = run("holder", "create", *contact_of("Second"))["holder"]
     summary = run("import", "in.csv", "--update", "--holder", other, code=1)
     assert counts(summary) == (0, 0, 0, 2)
 
@@ -226,7 +227,7 @@ def test_an_import_goes_on_for_the_same_holder_only(
     """Rows settled for one holder are not settled for another."""
     monkeypatch.setattr("smtpnic.importing.MAX_RECONNECTIONS", 1)
     interrupted(registry, run, tmp_path / "in.csv")
-    other = run("holder", "create", "--name", "Second")["holder"]
+    other = run("holder", "create", *contact_of("Second"))["holder"]
     error = run("import", "in.csv", "--holder", other, code=2)
     assert "--restart" in error["error"]["message"]
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from smtpnic.cli import hoist, main
+from tests.support.contact_options import PRIVATE, contact_of
 from tests.support.fake_registry import FakeRegistry, Served, serve
 
 Run = Callable[..., Any]
@@ -46,10 +47,8 @@ def run(served: Served, capsys: pytest.CaptureFixture[str]) -> Run:
 
 @pytest.fixture
 def holder(run: Run) -> Any:
-    """A holder with a public name and a private e-mail address."""
-    return run(
-        "holder", "create", "--name", "Example", "--email", "a@example.org", "--public", "name"
-    )
+    """A holder whose name is public, and the rest private."""
+    return run("holder", "create", *contact_of("Example"), "--public", "name")
 
 
 def test_creating_a_holder_stores_its_key_in_a_private_file(run: Run, holder: Any) -> None:
@@ -66,25 +65,46 @@ def test_creating_a_holder_stores_its_key_in_a_private_file(run: Run, holder: An
 def test_a_holder_shows_its_public_contact_and_names_the_private(run: Run, holder: Any) -> None:
     """`holder show` without an identifier shows one's own."""
     shown = run("holder", "show")
-    assert (shown["name"], shown["email"], shown["private"]) == ("Example", "", ["email"])
+    assert (shown["name"], shown["email"]) == ("Example", "")
+    assert shown["private"] == ["postal-address", "email", "telephone"]
     assert run("holder", "show", holder["holder"]) == shown
 
 
-def test_a_private_field_is_not_erased_by_accident(run: Run, holder: Any) -> None:
-    """An update that would lose a private field is refused until it is given or erased."""
-    error = run("holder", "update", "--telephone", "+41 44 668 18 00", code=2)
-    assert "--erase email" in error["error"]["message"]
-    run("holder", "update", "--erase", "email", "--telephone", "+41 44 668 18 00")
-    assert run("holder", "show")["private"] == ["telephone"]
+@pytest.mark.parametrize("missing", ["--name", "--postal-address", "--email", "--telephone"])
+def test_a_holder_gives_its_whole_contact(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str], missing: str
+) -> None:
+    """The missing option is named; nothing is asked of the registry, no key is made."""
+    options = contact_of("Example")
+    at = options.index(missing)
+    assert main(["holder", "create", *options[:at], *options[at + 2 :]]) == 2
+    assert missing in capsys.readouterr().err
+    assert not list((tmp_path / "config").rglob("*.json"))
+
+
+def test_an_update_gives_all_that_is_private(run: Run, holder: Any) -> None:
+    """The registry tells nobody what is private: all that is missing is named at once."""
+    error = run("holder", "update", "--email", "b@example.org", code=2)
+    assert "give --postal-address, --telephone too" in error["error"]["message"]
+    version = run("holder", "show")["version"]
+    run("holder", "update", *PRIVATE, "--name", "New name")
+    shown = run("holder", "show")
+    assert (shown["name"], shown["version"] > version) == ("New name", True)
+
+
+def test_options_that_contradict_are_refused(run: Run, holder: Any) -> None:
+    """A field is shown or hidden."""
+    error = run("holder", "update", *PRIVATE, "--public", "email", "--private", "email", code=2)
+    assert "email" in error["error"]["message"]
 
 
 def test_a_public_field_stays_until_it_is_changed(run: Run, holder: Any) -> None:
     """An update keeps public fields, and hides those that are to be private."""
-    run("holder", "update", "--email", "b@example.org", "--public", "email")
+    run("holder", "update", *PRIVATE, "--public", "email")
     shown = run("holder", "show")
-    assert (shown["name"], shown["email"]) == ("Example", "b@example.org")
-    run("holder", "update", "--private", "name")
-    assert run("holder", "show")["private"] == ["name"]
+    assert (shown["name"], shown["email"]) == ("Example", "a@example.org")
+    run("holder", "update", *PRIVATE, "--private", "name")
+    assert run("holder", "show")["private"] == ["name", "postal-address", "telephone"]
 
 
 def test_withdrawing_a_holder_puts_its_key_file_aside(run: Run, holder: Any) -> None:
@@ -97,7 +117,7 @@ def test_withdrawing_a_holder_puts_its_key_file_aside(run: Run, holder: Any) -> 
 
 def test_holders_are_listed_by_the_registry_or_by_the_keys_here(run: Run, holder: Any) -> None:
     """`holder list` pages through all holders; --mine names the key files."""
-    run("holder", "create", "--name", "Second")
+    run("holder", "create", *contact_of("Second"))
     page = run("holder", "list", "--page-size", "1")
     rest = run("holder", "list", "--page-token", page["next_page_token"])
     found = {item["holder"] for item in page["holders"] + rest["holders"]}
@@ -110,17 +130,17 @@ def test_a_creation_whose_answer_was_lost_is_finished(
 ) -> None:
     """The key is on disk before the registry hears of it; creating again with it goes on."""
     registry.failures = 100
-    error = run("holder", "create", "--name", "Example", "--timeout", "0.3", code=4)
+    error = run("holder", "create", *contact_of("Example"), "--timeout", "0.3", code=4)
     assert "cannot be reached" in error["error"]["message"]
     registry.failures = 0
     (path,) = (tmp_path / "config" / "smtpnic" / "holders").glob("*.json")
-    created = run("holder", "create", "--name", "Example", "--holder", str(path))
+    created = run("holder", "create", *contact_of("Example"), "--holder", str(path))
     assert created["holder"] == path.stem
 
 
 def test_a_refused_creation_leaves_no_key_behind(run: Run, tmp_path: Path) -> None:
     """What the registry refuses was never a holder."""
-    run("holder", "create", "--telephone", "not a number", code=3)
+    run("holder", "create", *contact_of("Example"), "--telephone", "not a number", code=3)
     assert not list((tmp_path / "config").rglob("*.json"))
 
 
@@ -164,7 +184,7 @@ def test_a_list_can_be_paged_and_filtered(run: Run, registry: FakeRegistry, hold
     """Pages go on at the token; --all takes them all; --mine and --of filter by holder."""
     for last in range(5):
         run("register", f"198.51.100.{last}", "--host", "mx.example.org", "--domain", "example.org")
-    other = run("holder", "create", "--name", "Second")
+    other = run("holder", "create", *contact_of("Second"))
     chosen = ("--holder", other["holder"])
     run("register", "198.51.100.9", "--host", "a.example.net", "--domain", "example.net", *chosen)
     first = run("list", "--page-size", "4")
@@ -220,7 +240,7 @@ def test_no_primary_is_a_configuration_error(run: Run, monkeypatch: pytest.Monke
 
 def test_no_key_or_several_ask_for_a_choice(run: Run, holder: Any, tmp_path: Path) -> None:
     """One key is taken without asking, none or several are not."""
-    run("holder", "create", "--name", "Second")
+    run("holder", "create", *contact_of("Second"))
     error = run("withdraw", "192.0.2.1", code=2)
     assert holder["holder"] in error["error"]["message"]
     for path in (tmp_path / "config").rglob("*.json"):

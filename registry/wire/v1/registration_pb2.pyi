@@ -90,7 +90,9 @@ class CreateHolderRequest(_message.Message):
     @_builtins.property
     def options(self) -> Global___ChangeOptions: ...
     @_builtins.property
-    def contact(self) -> _containers.RepeatedCompositeFieldContainer[Global___ContactValue]: ...
+    def contact(self) -> _containers.RepeatedCompositeFieldContainer[Global___ContactValue]:
+        """Each contact field once."""
+
     def __init__(
         self,
         *,
@@ -121,7 +123,7 @@ class UpdateHolderRequest(_message.Message):
     def options(self) -> Global___ChangeOptions: ...
     @_builtins.property
     def contact(self) -> _containers.RepeatedCompositeFieldContainer[Global___ContactValue]:
-        """The whole contact; what is left out is erased."""
+        """The whole contact, each field once; the one so far is erased."""
 
     def __init__(
         self,
