@@ -2,89 +2,42 @@
 
 from __future__ import annotations
 
-import os
-import sys
-import traceback
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Final
 
 import typer
 
+from node.command_line import AsJson, new_program, run_program
 from node.endpoint import Endpoint
 from node.errors import ConfigurationError
-from node.exits import ExitCode, exit_code
+from primary import options
 from primary.settings import PrimarySettings
-from registry.errors import RegistryError
 
 EXIT_CODES: Final = (
     "Exit codes: 0 done, 1 refused to start or failed, 2 usage or settings, 3 not possible as "
     "asked, 4 no primary answers, 5 verification failed, 70 internal."
 )
 
-Config = Annotated[
-    Path,
-    typer.Option(
-        "--config", "-c", metavar="FILE", envvar="SMTPNIC_PRIMARY_CONFIG", help="Settings."
-    ),
-]
-DEFAULT_CONFIG: Final = Path("primary.toml")
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-
-app = typer.Typer(
-    name="smtpnic-primary",
-    help="The primary of the SMTP registry: it keeps the log, signs it, and streams it.",
-    epilog=EXIT_CODES,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+app = new_program(
+    "smtpnic-primary",
+    "The primary of the SMTP registry: it keeps the log, signs it, and streams it.",
+    EXIT_CODES,
 )
-
-
-def _show_version(value: bool) -> None:
-    if value:
-        typer.echo(f"smtpnic-primary {version('smtp-registry')}")
-        raise typer.Exit
-
-
-@app.callback()
-def smtpnic_primary(
-    *,
-    show_version: Annotated[
-        bool,
-        typer.Option("--version", is_eager=True, callback=_show_version, help="Show it, and end."),
-    ] = False,
-) -> None:
-    """The primary of the SMTP registry: it keeps the log, signs it, and streams it."""
 
 
 @app.command(epilog=EXIT_CODES)
 def init(
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="New or empty.")],
+    directory: options.NewDirectory,
     *,
-    origin: Annotated[str, typer.Option(help="The log's name, for ever: the registry's domain.")],
-    name: Annotated[
-        list[str] | None, typer.Option(help="A DNS name of this machine, for its certificate.")
-    ] = None,
-    address: Annotated[
-        list[str] | None, typer.Option(help="An IP address of this machine, likewise.")
-    ] = None,
-    public: Annotated[
-        str, typer.Option(metavar="HOST:PORT", help="Where registration listens.")
-    ] = "127.0.0.1:7441",
-    nodes: Annotated[
-        str, typer.Option(metavar="HOST:PORT", help="Where secondaries follow the log.")
-    ] = "127.0.0.1:7442",
-    http: Annotated[
-        str, typer.Option(metavar="HOST:PORT", help="Metrics and health; keep it private.")
-    ] = "127.0.0.1:7440",
-    store: Annotated[
-        str, typer.Option(metavar="URL", help="postgresql://... instead of an SQLite file.")
-    ] = "",
-    lab: Annotated[
-        bool, typer.Option("--lab", help="Register addresses that are not public, too.")
-    ] = False,
+    origin: options.Origin,
+    name: options.PrimaryHosts = None,
+    address: options.PrimaryAddresses = None,
+    public: options.PublicListen = "127.0.0.1:7441",
+    nodes: options.NodesListen = "127.0.0.1:7442",
+    http: options.HttpListen = "127.0.0.1:7440",
+    store: options.StoreUrl = "",
+    lab: options.Lab = False,
 ) -> None:
     """Founds a registry: keys, authority, certificate, database and first checkpoint.
 
@@ -105,8 +58,10 @@ def init(
         store,
         lab,
     )
-    settings = found(directory, plan)
-    config = directory / "primary.toml"
+    _say_founded(found(directory, plan), directory / "primary.toml")
+
+
+def _say_founded(settings: PrimarySettings, config: Path) -> None:
     typer.echo(f"log key        {settings.log_key}")
     typer.echo(f"freshness key  {settings.freshness_key}")
     typer.echo("\nNext:")
@@ -116,37 +71,21 @@ def init(
 
 @app.command(epilog=EXIT_CODES)
 def enroll(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="One label, such as zurich-1.")],
+    name: options.NodeName,
     *,
-    address: Annotated[
-        list[str], typer.Option(help="The node's IP address; it listens on the first.")
-    ],
-    out: Annotated[Path, typer.Option(metavar="DIR", help="New or empty.")],
-    config: Config = DEFAULT_CONFIG,
-    host: Annotated[list[str] | None, typer.Option(help="A DNS name of the node.")] = None,
-    listen: Annotated[
-        str, typer.Option(metavar="IP", help="Listen there instead: 0.0.0.0 in a container.")
-    ] = "",
-    upstream: Annotated[
-        str,
-        typer.Option(
-            metavar="HOST:PORT", help="Where it finds the primary, if not at [nodes] listen."
-        ),
-    ] = "",
-    zone: Annotated[str, typer.Option(help="The zone it answers (default: the origin).")] = "",
-    etcd: Annotated[
-        list[str] | None,
-        typer.Option(metavar="HOST:PORT", help="An etcd cluster; none: one of its own."),
-    ] = None,
-    dns_port: Annotated[int, typer.Option(min=1, max=65535)] = 5353,
-    whois_port: Annotated[int, typer.Option(min=1, max=65535)] = 4343,
-    mirror_port: Annotated[int, typer.Option(min=1, max=65535)] = 7443,
-    http_port: Annotated[
-        int, typer.Option(min=1, max=65533, help="Metrics: this port and the next two.")
-    ] = 7450,
-    http_address: Annotated[
-        str, typer.Option(metavar="IP", help="Metrics (default: loopback).")
-    ] = "",
+    address: options.NodeAddresses,
+    out: options.NodeDirectory,
+    config: options.Config = options.DEFAULT_CONFIG,
+    host: options.NodeHosts = None,
+    listen: options.NodeListen = "",
+    upstream: options.Upstream = "",
+    zone: options.Zone = "",
+    etcd: options.EtcdEndpoints = None,
+    dns_port: options.Port = 5353,
+    whois_port: options.Port = 4343,
+    mirror_port: options.Port = 7443,
+    http_port: options.FirstHttpPort = 7450,
+    http_address: options.NodeHttpAddress = "",
 ) -> None:
     """Enrols a node: writes a directory with which a secondary can start.
 
@@ -154,27 +93,26 @@ def enroll(
     to the node by a safe way, for node.key is secret; then run there:
     smtpnic-secondary run -c DIR/secondary.toml
     """
-    from primary.enrolment import Enrolment, Ports, enroll, loopback_of, upstream_of  # noqa: PLC0415
-    from primary.pki import Names  # noqa: PLC0415
+    from primary import enrolment, pki  # noqa: PLC0415
 
     settings = PrimarySettings.load(config)
-    names = Names.parse(host or [], address)
-    enrolment = Enrolment(
+    names = pki.Names.parse(host or [], address)
+    node = enrolment.Enrolment(
         name,
         names,
         listen or address[0],
-        http_address or loopback_of(names),
-        Ports(dns_port, whois_port, mirror_port, http_port),
-        _endpoint(upstream) if upstream else upstream_of(settings),
+        http_address or enrolment.loopback_of(names),
+        enrolment.Ports(dns_port, whois_port, mirror_port, http_port),
+        _endpoint(upstream) if upstream else enrolment.upstream_of(settings),
         zone or settings.origin,
         tuple(etcd or ()),
     )
     typer.echo(f"enrolled {name}; next, on that node:")
-    typer.echo(f"  smtpnic-secondary run -c {enroll(settings, enrolment, out)}")
+    typer.echo(f"  smtpnic-secondary run -c {enrolment.enroll(settings, node, out)}")
 
 
 @app.command(epilog=EXIT_CODES)
-def renew(config: Config = DEFAULT_CONFIG) -> None:
+def renew(config: options.Config = options.DEFAULT_CONFIG) -> None:
     """Makes a new certificate for the listeners, with the names of the old; restart to use it."""
     from primary.enrolment import renew as renew_certificate  # noqa: PLC0415
 
@@ -182,7 +120,7 @@ def renew(config: Config = DEFAULT_CONFIG) -> None:
 
 
 @app.command(epilog=EXIT_CODES)
-def run(config: Config = DEFAULT_CONFIG) -> None:
+def run(config: options.Config = options.DEFAULT_CONFIG) -> None:
     """Runs the primary until SIGTERM or SIGINT; then it drains and ends with 0.
 
     It refuses to start in a doubtful state: a key that is not the log's, a database that is
@@ -197,7 +135,7 @@ def run(config: Config = DEFAULT_CONFIG) -> None:
 
 
 @app.command(epilog=EXIT_CODES)
-def status(config: Config = DEFAULT_CONFIG, *, as_json: AsJson = False) -> None:
+def status(config: options.Config = options.DEFAULT_CONFIG, *, as_json: AsJson = False) -> None:
     """Asks the running primary how it stands: log, checkpoint, subscribers, snapshots."""
     from primary.administration_client import get_status  # noqa: PLC0415
     from primary.status_text import status_json, status_lines  # noqa: PLC0415
@@ -207,7 +145,7 @@ def status(config: Config = DEFAULT_CONFIG, *, as_json: AsJson = False) -> None:
 
 
 @app.command(epilog=EXIT_CODES)
-def snapshot(config: Config = DEFAULT_CONFIG) -> None:
+def snapshot(config: options.Config = options.DEFAULT_CONFIG) -> None:
     """Has the running primary make a snapshot, from which new secondaries begin."""
     from primary.administration_client import make_snapshot  # noqa: PLC0415
 
@@ -216,7 +154,7 @@ def snapshot(config: Config = DEFAULT_CONFIG) -> None:
 
 
 @app.command(epilog=EXIT_CODES)
-def migrate(config: Config = DEFAULT_CONFIG) -> None:
+def migrate(config: options.Config = options.DEFAULT_CONFIG) -> None:
     """Brings the database to this program's schema; stop the primary and copy it first."""
     from primary.store.store import Store  # noqa: PLC0415
 
@@ -229,7 +167,7 @@ def migrate(config: Config = DEFAULT_CONFIG) -> None:
 
 
 @app.command(epilog=EXIT_CODES)
-def check(config: Config = DEFAULT_CONFIG) -> None:
+def check(config: options.Config = options.DEFAULT_CONFIG) -> None:
     """Reads the whole log and verifies it: entries, roots, state, checkpoint, tiles.
 
     It changes nothing, and the primary may run meanwhile.
@@ -263,26 +201,4 @@ def _endpoint(text: str) -> Endpoint:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns its exit code."""
-    # What gRPC would log to standard error is in the errors that it raises.
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    # It would start threads in every child between fork and exec, and some children die of that.
-    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
-    try:
-        app(args=arguments, prog_name="smtpnic-primary")
-    except SystemExit as end:
-        return end.code if isinstance(end.code, int) else ExitCode.OK
-    except Exception as error:  # noqa: BLE001 - the outermost place
-        return _report(error)
-    return ExitCode.OK
-
-
-def _report(error: Exception) -> ExitCode:
-    code = exit_code(error)
-    if code == ExitCode.INTERNAL:
-        if not isinstance(error, RegistryError):
-            traceback.print_exc()
-            return code
-        # A refusal to start, a fence, a full disk: known, and said in its text.
-        code = ExitCode.FAILED
-    sys.stderr.write(f"smtpnic-primary: {error}\n")
-    return code
+    return run_program(app, arguments)

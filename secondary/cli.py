@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import sys
 import time
-import traceback
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 
-from node.exits import ExitCode, exit_code
+from node.command_line import AsJson, config_option, new_program, run_program
+from node.exits import ExitCode
 from node.logging import configure
-from registry.errors import RegistryError
 from secondary.settings import SecondarySettings
 
 EXIT_CODES: Final = (
@@ -23,40 +19,14 @@ EXIT_CODES: Final = (
     "70 internal."
 )
 
-Config = Annotated[
-    Path,
-    typer.Option(
-        "--config", "-c", metavar="FILE", envvar="SMTPNIC_SECONDARY_CONFIG", help="Settings."
-    ),
-]
+Config = Annotated[Path, config_option("SMTPNIC_SECONDARY_CONFIG")]
 DEFAULT_CONFIG: Final = Path("secondary.toml")
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
-app = typer.Typer(
-    name="smtpnic-secondary",
-    help="A secondary of the SMTP registry: it follows the log, and answers DNS and WHOIS.",
-    epilog=EXIT_CODES,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+app = new_program(
+    "smtpnic-secondary",
+    "A secondary of the SMTP registry: it follows the log, and answers DNS and WHOIS.",
+    EXIT_CODES,
 )
-
-
-def _show_version(value: bool) -> None:
-    if value:
-        typer.echo(f"smtpnic-secondary {version('smtp-registry')}")
-        raise typer.Exit
-
-
-@app.callback()
-def smtpnic_secondary(
-    *,
-    show_version: Annotated[
-        bool,
-        typer.Option("--version", is_eager=True, callback=_show_version, help="Show it, and end."),
-    ] = False,
-) -> None:
-    """A secondary of the SMTP registry: it follows the log, and answers DNS and WHOIS."""
 
 
 @app.command(epilog=EXIT_CODES)
@@ -131,26 +101,4 @@ def _load(config: Path) -> SecondarySettings:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns its exit code."""
-    # What gRPC would log to standard error is in the errors that it raises.
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    # It would start threads in every child between fork and exec, and some children die of that.
-    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
-    try:
-        app(args=arguments, prog_name="smtpnic-secondary")
-    except SystemExit as end:
-        return end.code if isinstance(end.code, int) else ExitCode.OK
-    except Exception as error:  # noqa: BLE001 - the outermost place
-        return _report(error)
-    return ExitCode.OK
-
-
-def _report(error: Exception) -> ExitCode:
-    code = exit_code(error)
-    if code == ExitCode.INTERNAL:
-        if not isinstance(error, RegistryError):
-            traceback.print_exc()
-            return code
-        # A full disk: known, and said in its text.
-        code = ExitCode.FAILED
-    sys.stderr.write(f"smtpnic-secondary: {error}\n")
-    return code
+    return run_program(app, arguments)

@@ -8,13 +8,13 @@ import sys
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Final, NoReturn
 
 import typer
 
+from node.command_line import Version
 from node.exits import ExitCode
 from smtpnic.commands import bulk, holder, registrations
 from smtpnic.commands.lookup import lookup
@@ -56,17 +56,6 @@ LogKey = Annotated[
 ]
 Holder = Annotated[
     str | None, typer.Option(metavar="FILE", help="Your holder's key file, or its identifier.")
-]
-
-
-def _show_version(value: bool) -> None:
-    if value:
-        typer.echo(f"smtpnic {version('smtp-registry')}")
-        raise typer.Exit
-
-
-Version = Annotated[
-    bool, typer.Option("--version", is_eager=True, callback=_show_version, help="Show it, and end.")
 ]
 
 app = typer.Typer(
