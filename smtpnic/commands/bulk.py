@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -72,15 +72,19 @@ def import_(
             _resumable(session.output, paths, journal) as ledger,
             progress_bar(session.output.progress_console, "importing", _length(file)) as progress,
         ):
-
-            def settle(settled: Settled) -> None:
-                ledger.settle(settled)
-                progress(settled.chunk.offset, ledger.journal.counts.rows)
-
+            settle = _settler(ledger, progress)
             Import(lambda: primary.submit(key), log_size, settle, backoff, may_update=update).run(
                 read_chunks(reader)
             )
     _report(session.output, ledger, journal, time.monotonic() - started)
+
+
+def _settler(ledger: Ledger, progress: Callable[[int, int], None]) -> Callable[[Settled], None]:
+    def settle(settled: Settled) -> None:
+        ledger.settle(settled)
+        progress(settled.chunk.offset, ledger.journal.counts.rows)
+
+    return settle
 
 
 def _journal(paths: Paths, begun: Journal, reader: RowReader, *, restart: bool) -> Journal:
