@@ -49,14 +49,6 @@ class EtcdTls:
     key: Path | None = None
 
 
-class KeyValue(NamedTuple):
-    """A key as stored, and the revision at which it last changed."""
-
-    key: bytes
-    value: bytes
-    mod_revision: int
-
-
 class Reading(NamedTuple):
     """One key at one revision; value None and mod_revision 0 if it is absent."""
 

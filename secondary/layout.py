@@ -15,6 +15,7 @@ if it writes the cursor of the generation that it reads, and then checks that cu
 
 from __future__ import annotations
 
+from binascii import hexlify
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import NamedTuple
@@ -142,10 +143,10 @@ def parse_number(text: bytes) -> int | None:
 
 
 def _suffix(state_key: bytes) -> bytes:
-    kind, key = state_key[0], state_key.hex()[2:]
+    kind, key = state_key[0], hexlify(state_key[1:])
     if kind == _REGISTRATION:
-        return f"r/{4 if len(state_key) == 5 else 6}/{key}".encode()
-    return (f"h/{key}" if kind == _HOLDER else f"k/{kind}/{key}").encode()
+        return (b"r/4/" if len(state_key) == 5 else b"r/6/") + key
+    return b"h/" + key if kind == _HOLDER else b"k/%d/%b" % (kind, key)
 
 
 def _state_key(suffix: bytes) -> bytes | None:

@@ -10,13 +10,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from registry.batch import outline_record
+from registry.batch import outline_slot
 from registry.errors import MalformedError, StateMismatchError
-from registry.merkle import leaf_hash
 from registry.state import State
-from registry.state_tree import StateTree, slot
+from registry.state_tree import StateTree
 from secondary.etcd import EtcdStore
-from secondary.etcd_values import KeyValue
 from secondary.layout import Generation, Layout, parse_number
 from secondary.trust import Trust
 from secondary.view import View
@@ -67,7 +65,10 @@ def load(
 
 
 def _fill(
-    view: View, pages: Iterator[list[KeyValue]], generation: Generation, cancelled: threading.Event
+    view: View,
+    pages: Iterator[list[tuple[bytes, bytes]]],
+    generation: Generation,
+    cancelled: threading.Event,
 ) -> Iterator[bytes]:
     """Puts every record into the view; yields the slots of the state tree that they make."""
     own = (generation.cursor, generation.claim)
@@ -75,14 +76,14 @@ def _fill(
     for page in pages:
         if cancelled.is_set():
             raise LoadCancelledError
-        for key, value, _ in page:
+        for key, value in page:
             if key.startswith(openings):
                 _put_openings(view, generation, key, value)
             elif key not in own:
                 # Kept by what it says itself: the state root covers that, and not where it stood.
-                index, state_key, leaf, payload = outline_record(value)
+                state_key, payload, slot = outline_slot(value)
                 view.put(state_key, payload, value)
-                yield slot(state_key, index, leaf_hash(leaf))
+                yield slot
 
 
 def _put_openings(view: View, generation: Generation, key: bytes, value: bytes) -> None:

@@ -12,15 +12,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from registry.batch import Batch, Record, SignedState, outline_record
+from registry.batch import Batch, Record, SignedState, outline_slot
 from registry.checkpoint import Checkpoint
 from registry.contact import Opening
 from registry.errors import ForkError, MalformedError, VerificationError
 from registry.kinds import Kind, Operation
-from registry.merkle import CompactRange, leaf_hash
+from registry.merkle import CompactRange
 from registry.note import Verifier
 from registry.replay import Change, Replay, VerifiedBatch
-from registry.state_tree import Location, StateProof, StateTree, slot
+from registry.state_tree import Location, StateProof, StateTree
 from secondary.cursor import Cursor, Position
 from secondary.etcd import EtcdStore
 from secondary.etcd_values import Comparison, FenceLost, Put, Unchanged
@@ -240,14 +240,14 @@ def read_cursor(store: EtcdStore, generation: Generation, verifier: Verifier) ->
 def _slots(store: EtcdStore, generation: Generation, revision: int) -> Iterator[bytes]:
     others = (generation.cursor, generation.claim)
     for page in store.range_pages(generation.prefix, revision):
-        for key, value, _ in page:
+        for key, value in page:
             if key.startswith(generation.all_openings) or key in others:
                 continue
-            index, state_key, leaf, _ = outline_record(value)
+            state_key, _, slot = outline_slot(value)
             # The state root covers values only.
             if generation.record(state_key) != key:
                 raise MalformedError(f"a record that belongs elsewhere at {key!r}")
-            yield slot(state_key, index, leaf_hash(leaf))
+            yield slot
 
 
 def _operations(

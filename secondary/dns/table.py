@@ -5,13 +5,16 @@
 
 from __future__ import annotations
 
-from typing import Protocol, Self
+from typing import Final, Protocol, Self
 
 from registry.address import Address
 from registry.entry import state_key
 from registry.kinds import Kind
 from registry.registration import Registration
 from secondary.view import Standing
+
+# A plain number: comparing with an enumeration costs several times as much.
+_REGISTRATION: Final = int(Kind.REGISTRATION)
 
 
 class NameTable(Protocol):
@@ -59,7 +62,7 @@ class DictTable:
 
     def put(self, state_key: bytes, payload: bytes, record: bytes) -> None:  # noqa: ARG002
         """Takes a registration; other kinds have no name."""
-        if state_key[0] == Kind.REGISTRATION:
+        if state_key[0] == _REGISTRATION:
             self._payloads[state_key] = payload
 
     def remove(self, state_key: bytes) -> None:

@@ -30,7 +30,6 @@ from secondary.etcd_values import (
     EtcdUnavailable,
     Event,
     FenceLost,
-    KeyValue,
     Put,
     Reading,
     Revision,
@@ -107,15 +106,15 @@ class EtcdStore:
 
     def range_pages(
         self, prefix: bytes, revision: int = 0, page: int = PAGE_KEYS
-    ) -> Iterator[list[KeyValue]]:
-        """Every key under `prefix` at one revision (0: the newest), in order, a page at a time.
+    ) -> Iterator[list[tuple[bytes, bytes]]]:
+        """Every key and value under `prefix` at one revision (0: the newest), in order, in pages.
 
         While the caller works on a page, the next one is under way.
         """
         if revision == 0:
             revision = self.get(prefix).revision
         for response in self._pages(prefix, revision, page, keys_only=False):
-            yield [KeyValue(kv.key, kv.value, kv.mod_revision) for kv in response.kvs]
+            yield [(kv.key, kv.value) for kv in response.kvs]
 
     def keys(self, prefix: bytes, page: int = PAGE_KEYS) -> Iterator[list[bytes]]:
         """The keys under `prefix`, in order, a page at a time; the pages may differ in time."""

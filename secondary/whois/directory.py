@@ -17,7 +17,7 @@ from registry.kinds import Kind
 from registry.registration import Registration, outline_host
 from secondary.view import Standing
 
-_REGISTRATION: Final = Kind.REGISTRATION
+_REGISTRATION: Final = int(Kind.REGISTRATION)
 _NONE: Final = frozenset[bytes]()
 
 

@@ -67,10 +67,10 @@ def stored_replica(store: EtcdStore, log: LogBuilder) -> Replica:
 def contents(store: EtcdStore, generation: Generation) -> dict[bytes, bytes]:
     """Every key of a generation but the cursor."""
     return {
-        kv.key: kv.value
+        key: value
         for page in store.range_pages(generation.prefix)
-        for kv in page
-        if kv.key not in (generation.cursor, generation.claim)
+        for key, value in page
+        if key not in (generation.cursor, generation.claim)
     }
 
 

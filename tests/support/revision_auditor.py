@@ -197,7 +197,7 @@ class RevisionAuditor:
             generation = self._layout.generation(number)
             copy = Copy()
             for page in self._store.range_pages(generation.prefix, current.revision):
-                copy.take(generation, [Event(kv.key, kv.value) for kv in page], self._verifier)
+                copy.take(generation, [Event(*pair) for pair in page], self._verifier)
             copy.check()
             self.looks += 1
         self._stopping.wait(REST * (time.monotonic() - started))

@@ -15,6 +15,7 @@ from registry.batch import (
     SignedState,
     open_signed_state,
     outline_record,
+    outline_slot,
 )
 from registry.contact import Opening
 from registry.entry import Entry
@@ -32,7 +33,9 @@ from registry.limits import (
     MAX_ENTRY_BYTES,
     MAX_OPENINGS_PER_ENTRY,
 )
+from registry.merkle import leaf_hash
 from registry.note import Signer
+from registry.state_tree import slot
 from registry.wire.v1 import log_pb2
 from tests.support.log_builder import LogBuilder
 from tests.support.strategies import entries, openings
@@ -112,8 +115,10 @@ def test_an_outline_is_of_the_record(entry: Entry, index: int) -> None:
     """The outline says the same as record and entry decoded in full."""
     leaf = entry.encode()
 
-    outline = outline_record(Record(index, leaf, ()).encode())
-    assert outline == (index, entry.state_key, leaf, entry.payload)
+    encoded = Record(index, leaf, ()).encode()
+    assert outline_record(encoded) == (index, entry.state_key, leaf, entry.payload)
+    expected = slot(entry.state_key, index, leaf_hash(leaf))
+    assert outline_slot(encoded) == (entry.state_key, entry.payload, expected)
 
 
 @given(st.binary(max_size=100))
