@@ -94,9 +94,12 @@ class UnaryConnection:
                 finished = self._take(*received) or finished
         if not finished:
             return None
-        if len(self._answer) <= GRPC_PREFIX.size:
+        if not self._answer:
             raise CallError(f"the call was refused: {self._trailers!r}")
-        return self._answer[GRPC_PREFIX.size :]
+        message = self._answer[GRPC_PREFIX.size :]
+        if self._answer != GRPC_PREFIX.pack(0, len(message)) + message:
+            raise CallError("the answer is not one whole message")
+        return message
 
     def close(self) -> None:
         """Ends the connection."""
@@ -125,7 +128,9 @@ class UnaryConnection:
         end = FRAME_HEADER + int.from_bytes(buffer[:3])
         if len(buffer) < end:
             return None
-        kind, flags, stream = buffer[3], buffer[4], int.from_bytes(buffer[5:FRAME_HEADER])
+        kind, flags = buffer[3], buffer[4]
+        # The first bit is reserved, and ignored (RFC 9113, 4.1).
+        stream = int.from_bytes(buffer[5:FRAME_HEADER]) & MAX_STREAM
         payload = bytes(buffer[FRAME_HEADER:end])
         del buffer[:end]
         return kind, flags, stream, payload

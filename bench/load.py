@@ -32,12 +32,13 @@ class Measured:
         return self.calls / self.seconds
 
 
-def percentile(values: Sequence[float], share: float) -> float:
-    """The smallest value that `share` of all do not exceed (nearest rank); 0 of nothing."""
+def percentile(values: Sequence[float], percent: int) -> float:
+    """The smallest value that `percent` of all do not exceed (nearest rank); 0 of nothing."""
     if not values:
         return 0.0
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+    # Rounded up in whole numbers: 0.07 * 100 is more than 7.
+    rank = -(-percent * len(values) // 100)
+    return sorted(values)[max(rank, 1) - 1]
 
 
 @contextmanager
@@ -74,8 +75,8 @@ class ClosedLoop:
         return Measured(
             len(latencies),
             took,
-            percentile(latencies, 0.50) * 1000,
-            percentile(latencies, 0.99) * 1000,
+            percentile(latencies, 50) * 1000,
+            percentile(latencies, 99) * 1000,
         )
 
     def close(self) -> None:

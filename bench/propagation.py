@@ -103,11 +103,11 @@ def summary(changes: Sequence[Change]) -> dict[str, float]:
     acknowledged = [(max(c.visible) - c.acknowledged) * MS for c in changes]
     sent = [(max(c.visible) - c.sent) * MS for c in changes]
     return {
-        "p50_ms": round(percentile(acknowledged, 0.50), 2),
-        "p99_ms": round(percentile(acknowledged, 0.99), 2),
+        "p50_ms": round(percentile(acknowledged, 50), 2),
+        "p99_ms": round(percentile(acknowledged, 99), 2),
         "max_ms": round(max(acknowledged), 2),
-        "from_call_p50_ms": round(percentile(sent, 0.50), 2),
-        "from_call_p99_ms": round(percentile(sent, 0.99), 2),
+        "from_call_p50_ms": round(percentile(sent, 50), 2),
+        "from_call_p99_ms": round(percentile(sent, 99), 2),
     }
 
 
@@ -168,7 +168,7 @@ def _between(first: Sequence[float], second: Sequence[float]) -> list[float]:
 
 
 def _median(seconds: Sequence[float]) -> float:
-    return round(percentile(seconds, 0.50) * MS, 2)
+    return round(percentile(seconds, 50) * MS, 2)
 
 
 def run(registrations: int, changes: int) -> dict[str, Any]:
