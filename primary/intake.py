@@ -14,7 +14,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from primary.changes import Change
+from primary.database_contact import DatabaseContact
 from primary.sequencer import MAX_CHANGES_PER_COMMIT, Committed, Sequencer
+from primary.store.errors import StoreError
 from registry.errors import Problem, RegistryError
 
 
@@ -72,6 +74,7 @@ class Intake:
         self._sequencer = sequencer
         self._max_waiting = max_waiting
         self._on_commit = on_commit
+        self._database = DatabaseContact("commit")
         self._loop = asyncio.get_running_loop()
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="writer")
         # The loop appends, the writer thread takes from the left; all else is the loop's alone.
@@ -148,6 +151,7 @@ class Intake:
 
     def _answer(self, queued: Sequence[_Queued], committed: Sequence[Committed]) -> None:
         self._waiting -= len(queued)
+        self._database.answered()
         rest = iter(queued)
         for part in committed:
             try:
@@ -159,6 +163,8 @@ class Intake:
 
     def _fail(self, queued: Sequence[_Queued], error: Exception) -> None:
         self._waiting -= len(queued)
+        if isinstance(error, StoreError):
+            self._database.refused(error)
         for submission, _ in queued:
             if not submission.done.done():
                 submission.done.set_exception(error)

@@ -12,6 +12,10 @@ from registry.errors import Problem
 
 Context = aio.ServicerContext[Any, Any]
 
+# What the database said is for the operator's log alone.
+CANNOT_WRITE: Final = "the registry cannot write at the moment; try again"
+CANNOT_READ: Final = "the registry cannot read at the moment; try again"
+
 PROBLEM_KEY: Final = "smtpnic-problem-bin"
 # gRPC clients with a retry policy wait for so long (gRFC A6).
 PUSHBACK_KEY: Final = "grpc-retry-pushback-ms"

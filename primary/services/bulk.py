@@ -11,7 +11,7 @@ import grpc
 from primary.changes import Change
 from primary.intake import BusyError, Intake, IntakeClosedError
 from primary.metrics import PrimaryMetrics
-from primary.services.answers import Context, abort_busy
+from primary.services.answers import CANNOT_WRITE, Context, abort_busy
 from primary.services.conversion import change, problem_message
 from registry.errors import Problem, RegistryError
 from registry.limits import MAX_CHANGES_PER_REQUEST
@@ -107,8 +107,10 @@ class BulkSubmission:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(problem))
         except BusyError as error:
             await abort_busy(context, str(error), BUSY_MS)
-        except RegistryError as error:
+        except (IntakeClosedError, SilentStreamError) as error:
             await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
+        except RegistryError:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, CANNOT_WRITE)
         finally:
             self._streams.discard(stream)
             await stream.abandon()

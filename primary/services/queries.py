@@ -8,9 +8,10 @@ from typing import Any, Final
 import grpc
 from google.protobuf.message import Message
 
+from primary.database_contact import DatabaseContact
 from primary.public_log import PublicLog
 from primary.read_pool import ReadPool
-from primary.services.answers import Context, abort_with_problem
+from primary.services.answers import CANNOT_READ, Context, abort_with_problem
 from primary.services.conversion import holder_view, registration_view
 from primary.store.errors import StoreError
 from primary.store.reader import Reader
@@ -36,6 +37,7 @@ class Queries:
         self._reader = reader
         self._log = log
         self._pool = pool
+        self._database = DatabaseContact("query")
 
     def handlers(self) -> Mapping[str, grpc.RpcMethodHandler[Any, Any]]:
         """The methods of smtpnic.v1.Registry that read."""
@@ -97,11 +99,14 @@ class Queries:
 
         async def handle(request: Any, context: Context) -> bytes:
             try:
-                return await self._pool.run(answer, request)
+                response = await self._pool.run(answer, request)
             except Problem as problem:
                 await abort_with_problem(context, problem)
             except StoreError as error:
-                await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
+                self._database.refused(error)
+                await context.abort(grpc.StatusCode.UNAVAILABLE, CANNOT_READ)
+            self._database.answered()
+            return response
 
         return grpc.unary_unary_rpc_method_handler(handle, request_type.FromString)
 

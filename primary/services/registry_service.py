@@ -12,7 +12,7 @@ from primary.intake import BusyError, Intake, IntakeClosedError, Submitted
 from primary.metrics import PrimaryMetrics
 from primary.server import Service
 from primary.services import conversion
-from primary.services.answers import Context, abort_busy, abort_with_problem
+from primary.services.answers import CANNOT_WRITE, Context, abort_busy, abort_with_problem
 from primary.services.bulk import BulkSubmission
 from primary.services.queries import Queries
 from registry.errors import Problem, RegistryError
@@ -68,8 +68,10 @@ class RegistryService:
                 submitted = Submitted([problem], b"")
             except BusyError as error:
                 await abort_busy(context, str(error), BUSY_MS)
-            except (IntakeClosedError, RegistryError) as error:
+            except IntakeClosedError as error:
                 await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
+            except RegistryError:
+                await context.abort(grpc.StatusCode.UNAVAILABLE, CANNOT_WRITE)
             (outcome,) = submitted.outcomes
             if isinstance(outcome, Problem):
                 self._metrics.refused.labels(outcome.code).inc()

@@ -12,11 +12,12 @@ import grpc
 
 from node.logging import get_logger
 from node.tls import peer_name
+from primary.database_contact import DatabaseContact
 from primary.feed import FeedClosedError, Subscription, TooManySubscribersError
 from primary.public_log import PublicLog
 from primary.read_pool import ReadPool
 from primary.server import Service
-from primary.services.answers import Context, abort_busy
+from primary.services.answers import CANNOT_READ, Context, abort_busy
 from primary.services.backlog import Backlog
 from primary.services.events import fork, freshness_event, need_snapshot
 from primary.snapshot_maker import SnapshotMaker
@@ -62,6 +63,7 @@ class ReplicationService:
 
     def __init__(self, sources: Sources) -> None:
         self._from = sources
+        self._database = DatabaseContact("stream")
 
     def service(self) -> Service:
         """The handlers. A subscriber's events are bytes already, so nothing encodes them again."""
@@ -104,12 +106,16 @@ class ReplicationService:
             subscription = self._from.log.feed.subscribe(
                 name, context.peer(), request.size, time.time_ns() // 1_000_000
             )
+            self._database.answered()
             with closing(subscription), _logged(subscription):
                 async for data in self._follow(subscription):
                     yield data
         except TooManySubscribersError as error:
             await abort_busy(context, str(error), BUSY_MS)
-        except (FeedClosedError, StoreUnavailableError, TimeoutError) as error:
+        except StoreUnavailableError as error:
+            self._database.refused(error)
+            await context.abort(grpc.StatusCode.UNAVAILABLE, CANNOT_READ)
+        except (FeedClosedError, TimeoutError) as error:
             await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
 
     async def _check_position(
