@@ -8,7 +8,7 @@ file never changes, so it can be read from any offset on.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Final, NamedTuple
 
@@ -105,20 +105,15 @@ class SnapshotHeader:
 
 
 class SnapshotRecord(NamedTuple):
-    """The newest entry of a live key, in its own bytes, and the public openings beside it.
+    """A live key's record as a replica keeps it: its openings apart from the encoded rest."""
 
-    `encoded` is the encoded Record without openings, as a replica keeps it.
-    """
-
-    index: int
     state_key: bytes
-    entry: bytes
-    openings: tuple[Opening, ...]
     encoded: bytes
+    openings: tuple[Opening, ...]
 
     def record(self) -> Record:
         """The record, its openings included."""
-        return Record(self.index, self.entry, self.openings)
+        return replace(Record.decode(self.encoded), openings=self.openings)
 
 
 def encode_snapshot(header: SnapshotHeader, records: Iterable[Record]) -> Iterator[bytes]:
@@ -172,8 +167,7 @@ class SnapshotReader:
 def _read_record(data: bytes) -> SnapshotRecord:
     try:
         message = _RECORD(data)
-        leaf = message.entry
-        entry = _ENTRY(leaf)
+        entry = _ENTRY(message.entry)
     except DecodeError as error:
         raise MalformedError(f"not a record: {error}") from None
     kind, key = entry.kind, entry.key
@@ -184,8 +178,7 @@ def _read_record(data: bytes) -> SnapshotRecord:
         message.ClearField("openings")
     # What nobody signed is not passed on.
     message.DiscardUnknownFields()
-    encoded = message.SerializeToString()
-    return SnapshotRecord(message.index, state_key(kind, key), leaf, openings, encoded)
+    return SnapshotRecord(state_key(kind, key), message.SerializeToString(), openings)
 
 
 def _check_record(record: Record) -> tuple[Opening, ...]:

@@ -11,13 +11,14 @@ import grpc
 import pytest
 
 from primary.pki import Authority, Names
+from registry.batch import outline_slot
 from registry.checkpoint import freshness_time, open_checkpoint
 from registry.entry import Entry
 from registry.kinds import Kind
 from registry.merkle import EMPTY_ROOT, CompactRange, leaf_hash, verify_inclusion
 from registry.replay import Replay
 from registry.snapshot import SnapshotReader
-from registry.state_tree import StateTree, slot
+from registry.state_tree import StateTree
 from registry.tiles import TILE_WIDTH, TileId, compact_range, decode_bundle, inclusion_path
 from registry.wire.v1 import registration_pb2
 from registry.wire.v1 import replication_pb2 as pb
@@ -102,9 +103,7 @@ def _load(primary: RunningPrimary, stub: ReplicationStub) -> Replay:
     """A replica from a snapshot, verified."""
     reader = SnapshotReader([_read_snapshot(stub, _need_snapshot(stub).name)])
     position = reader.header.open(primary.verifier)
-    tree = StateTree.build(
-        slot(change.state_key, change.index, leaf_hash(change.entry)) for change in reader
-    )
+    tree = StateTree.build(outline_slot(change.encoded)[2] for change in reader)
     assert (position.state.state_root, position.state.live_keys) == (tree.root, tree.live)
     return Replay(primary.verifier, position.compact_range, tree, position.state.zone_serial)
 
