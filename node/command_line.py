@@ -38,7 +38,7 @@ def _program(*, show_version: Version = False) -> None:
 
 
 def new_program(name: str, purpose: str, exit_codes: str) -> typer.Typer:
-    """A server's program, without commands yet: its help is `purpose`, and at the end `exit_codes`."""
+    """A server's program without commands yet; its help tells its purpose and its exit codes."""
     program = typer.Typer(
         name=name,
         help=purpose,
