@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from registry.batch import SignedState, open_signed_state
 from registry.checkpoint import Checkpoint, freshness_time, open_checkpoint
-from registry.errors import RootMismatchError
+from registry.errors import RootMismatchError, VerificationError
 from registry.merkle import CompactRange
 from registry.messages import parse
 from registry.note import CosignatureVerifier, Verifier
@@ -48,6 +48,13 @@ class Cursor:
         if compact_range.root() != checkpoint.root:
             raise RootMismatchError("the cursor's compact range does not lead to its signed root")
         return Position(checkpoint, state, entry.time_ms, compact_range)
+
+    def fresh_s(self, verifier: Verifier, freshness_verifier: CosignatureVerifier) -> int:
+        """When its freshness was cosigned, in seconds since 1970; 0 if nothing here proves it."""
+        try:
+            return open_freshness(self.freshness, verifier, freshness_verifier).time_s
+        except VerificationError:
+            return 0
 
     def encode(self) -> bytes:
         """The cursor's bytes."""

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from pathlib import Path
 from random import Random
-from typing import Final
 
 from node.errors import StorageError
 from node.failpoints import failpoint
@@ -20,21 +18,19 @@ from registry.batch import Batch
 from registry.checkpoint import open_checkpoint
 from registry.errors import ForkError, UnknownCriticalKindError, VerificationError
 from registry.replay import VerifiedBatch
-from registry.snapshot import SnapshotHeader
 from secondary.background import run_in_background
-from secondary.bootstrap import Bootstrap
 from secondary.cursor import open_freshness
 from secondary.etcd import EtcdStore
 from secondary.etcd_contact import EtcdContact
 from secondary.etcd_values import EtcdError, EtcdFull, EtcdUnavailable, FenceLost
 from secondary.follower_status import Phase, StatusBoard
-from secondary.fork import UpstreamTiles, check_extends, judge, keep_evidence
-from secondary.generations import CLAIM_SECONDS, Generations
+from secondary.fork import UpstreamTiles, judge, keep_evidence
+from secondary.generations import KEEP_SECONDS, Generations
 from secondary.log_tiles import LogTiles
-from secondary.replica import Replica, ReplicaDamagedError
+from secondary.replica import Replica, ReplicaDamagedError, Stored
 from secondary.replica_opening import Opened, ReplicaOpener
 from secondary.settings import SecondarySettings
-from secondary.snapshot_download import SnapshotDownload
+from secondary.snapshot_loader import SnapshotLoader
 from secondary.upstream import (
     Event,
     ForkClaim,
@@ -46,8 +42,6 @@ from secondary.upstream import (
     UpstreamRefused,
     UpstreamUnavailable,
 )
-
-KEEP_SECONDS: Final = CLAIM_SECONDS / 6
 
 _log = get_logger("follower")
 
@@ -72,7 +66,7 @@ class Follower:
         self._freshness_verifier = settings.freshness_verifier
         self._generations = Generations(store, settings.layout)
         self._opener = ReplicaOpener(store, self._generations, self._verifier)
-        self._download = SnapshotDownload(settings.snapshots_dir)
+        self._snapshots = SnapshotLoader(settings, store, self._generations, upstream)
         self._contact = EtcdContact()
         timing = settings.follower
         # Apart, so that an etcd that comes and goes does not slow the upstream's return.
@@ -130,7 +124,7 @@ class Follower:
     def _failed_here(self, error: Exception) -> float:
         """etcd or the disk; the replica has to be opened again."""
         if isinstance(error, FenceLost):
-            _log.info("fence_lost", reason=str(error))
+            _log.info("fence.lost", reason=str(error))
         elif isinstance(error, EtcdError):
             self._etcd_failed(error)
         else:
@@ -152,7 +146,7 @@ class Follower:
         advice = f"upstream {self._settings.upstream} sent what cannot be taken: {error}"
         if isinstance(error, UnknownCriticalKindError):
             advice = str(error)
-        _log.error("refused", error=type(error).__name__, reason=str(error))
+        _log.error("upstream.distrusted", error=type(error).__name__, reason=str(error))
         self._board.refuse(error)
         self._board.enter(Phase.STOPPED, f"{advice}; the last good state is served")
         return self._settings.follower.distrust_seconds
@@ -206,7 +200,6 @@ class Follower:
         self._board.enter(Phase.DISCONNECTED, advice)
 
     def _etcd_answered(self) -> None:
-        self._etcd_retry.reset()
         if self._contact.is_away:
             self._contact.answered()
             self._board.enter(Phase.FOLLOWING)
@@ -230,6 +223,8 @@ class Follower:
         if replica.stored is not None:
             position = replica.stored.position
             self._show(replica, position.time_ms, position.state.zone_serial)
+            fresh_ms = self._fresh_s(replica.stored) * 1000
+            self._board.set(freshness_ms=max(self._board.now.freshness_ms, fresh_ms))
 
     def _show(self, replica: Replica, time_ms: int, zone_serial: int) -> None:
         self._board.set(
@@ -307,6 +302,7 @@ class Follower:
                 self._etcd_failed(error)
                 self._wait(self._etcd_retry.next_delay())
             else:
+                self._etcd_retry.reset()
                 self._etcd_answered()
                 return True
         return False
@@ -323,7 +319,7 @@ class Follower:
         freshness = open_freshness(note, self._verifier, self._freshness_verifier)
         checkpoint = freshness.checkpoint
         self._see(replica, note)
-        if checkpoint.size != replica.size:
+        if checkpoint.size != replica.size or not self._is_news(replica, freshness.time_s):
             return
         self._board.set(freshness_ms=freshness.time_s * 1000)
         try:
@@ -334,7 +330,16 @@ class Follower:
             # The next one comes in seconds.
             self._etcd_failed(error)
         else:
+            self._etcd_retry.reset()
             self._etcd_answered()
+
+    def _is_news(self, replica: Replica, time_s: int) -> bool:
+        """Whether nothing newer was seen, and nothing as new is in etcd."""
+        seen_ms, stored = self._board.now.freshness_ms, replica.stored
+        return time_s * 1000 >= seen_ms and (stored is None or time_s > self._fresh_s(stored))
+
+    def _fresh_s(self, stored: Stored) -> int:
+        return stored.cursor.fresh_s(self._verifier, self._freshness_verifier)
 
     def _fetch_tiles(self, replica: Replica) -> None:
         self._tiles.fetch(self._upstream, lambda: replica.compact_range)
@@ -343,31 +348,19 @@ class Follower:
         """Take the snapshot in place of a log that this replica lacks too much of."""
         if not needed.name:
             raise UpstreamUnavailable("a snapshot is still being made")
+        self._check_announced(opened, needed)
         self._board.enter(Phase.LOADING, f"a snapshot of {needed.bytes} bytes is being read")
-        path = self._download.fetch(self._upstream, needed, lambda _: self._check_stopping())
-        replica = self._loaded(opened, path)
+        replica = self._snapshots.load(opened, needed, lambda _: self._check_stopping())
         if opened.pending is not None:
             self._generations.give_up(opened.pending.claim)
         self._hold(Opened(replica))
-        self._download.clear()
         _log.info("snapshot.served", size=replica.size, records=replica.live_keys)
 
-    def _loaded(self, opened: Opened, path: Path) -> Replica:
-        ours, position = opened.must_extend
-        theirs = UpstreamTiles(self._upstream)
-        bootstrap = Bootstrap(self._store, self._generations, self._verifier)
-
-        def check(header: SnapshotHeader) -> None:
-            note = header.signed_state.checkpoint
-            check_extends(ours, position, note, theirs, self._verifier)
-
-        try:
-            return run_in_background(lambda: bootstrap.load(path, check))
-        except VerificationError:
-            # Be it that etcd holds something else: only the state root tells that a record of the
-            # file was changed, and another upstream's file bears the same name.
-            self._download.clear()
-            raise
+    def _check_announced(self, opened: Opened, needed: NeedSnapshot) -> None:
+        if needed.size > self._board.now.upstream_size:
+            # The log may have grown since it was last seen.
+            self._see(opened.replica, self._upstream.newest_checkpoint())
+        self._snapshots.check(opened, needed, self._board.now.upstream_size)
 
     def _check_stopping(self) -> None:
         if self._stopping.is_set():

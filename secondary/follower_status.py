@@ -86,9 +86,9 @@ class StatusBoard:
         if (before.phase, before.advice) == (phase, advice):
             return
         if advice:
-            _log.warning("phase", phase=phase.value, advice=advice)
+            _log.warning("phase.changed", phase=phase.value, advice=advice)
         else:
-            _log.info("phase", phase=phase.value)
+            _log.info("phase.changed", phase=phase.value)
 
 
 _GAUGES: Final = (

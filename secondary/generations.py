@@ -14,6 +14,8 @@ from secondary.layout import Generation, Layout, parse_number
 # A claim goes with its lease: so long after its follower died, its generation can be deleted.
 # Claims are kept alive every few seconds, and while etcd has no leader time stands still.
 CLAIM_SECONDS: Final = 120
+# How often, so that some of these may fail before the claim goes.
+KEEP_SECONDS: Final = CLAIM_SECONDS / 6
 TOKEN_BYTES: Final = 16
 
 

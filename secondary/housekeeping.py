@@ -97,7 +97,7 @@ class Housekeeping:
                 stored, _ = read_replica(self._store, generation, self._verifier)
                 _log.info("replica.checked", size=stored.position.checkpoint.size)
         except ReplicaDamagedError as error:
-            _log.error("replica_damaged", generation=generation.number, reason=str(error))
+            _log.error("replica.damaged", generation=generation.number, reason=str(error))
             doubt(error)
         except EtcdError as error:
             _log.warning("check.failed", error=type(error).__name__, reason=str(error))

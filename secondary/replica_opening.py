@@ -82,7 +82,7 @@ class ReplicaOpener:
             stored, tree = read_replica(self._store, served.generation, self._verifier)
         except ReplicaDamagedError as error:
             _log.error(
-                "replica_damaged",
+                "replica.damaged",
                 generation=served.generation.number,
                 reason=str(error),
                 advice="a new generation is made; find out who else writes to this etcd",

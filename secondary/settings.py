@@ -26,6 +26,8 @@ from secondary.layout import Layout
 MAX_QUOTA_BYTES: Final = 8 << 30
 DEFAULT_QUOTA_BYTES: Final = 8 << 30
 MIN_QUOTA_BYTES: Final = 16 << 20
+# While a snapshot is loaded etcd holds two generations: a larger one would not go in.
+DEFAULT_SNAPSHOT_BYTES: Final = DEFAULT_QUOTA_BYTES // 2
 # etcd takes a UNIX socket's address in the form host:port, as a name in its own directory.
 CLIENT_SOCKET: Final = "client:1"
 
@@ -134,6 +136,8 @@ class FollowerSettings(Section):
     max_retry_seconds: Seconds = BACKOFF_MAX_SECONDS
     # After upstream gave something that is not what the registry signed.
     distrust_seconds: Seconds = 300.0
+    # A larger snapshot is not read, whatever the upstream announces.
+    max_snapshot_bytes: Positive = DEFAULT_SNAPSHOT_BYTES
     # A generation that is no longer served is deleted after so long.
     old_generation_seconds: Annotated[float, Field(ge=0)] = 60.0
 

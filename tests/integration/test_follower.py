@@ -6,6 +6,8 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from registry.contact import Opening
 from registry.entry import Entry
 from registry.kinds import Operation
 from registry.proof import verify_lookup
+from registry.snapshot import DIGEST_BYTES, snapshot_name
 from secondary.cursor import Cursor
 from secondary.etcd import EtcdStore
 from secondary.etcd_values import EtcdFull
@@ -216,6 +219,37 @@ def test_freshness_is_stored(running: Running, log: LogBuilder) -> None:
     )
 
 
+def test_an_older_freshness_does_not_replace_a_newer_one(
+    running: Running, etcd: EtcdProcess, log: LogBuilder, tmp_path: Path
+) -> None:
+    """What was said before is passed over, also by a process that begins with what is stored."""
+    _freshen(running, log.freshness(FRESH_S), FRESH_S)
+    running.upstream.inject(lambda: FreshnessNote(log.freshness(FRESH_S - 60)))
+    newer = log.freshness(FRESH_S + 1)
+    _freshen(running, newer, FRESH_S + 1)
+    running.follower.stop()
+
+    # The follower that begins is told an old time first; a batch shows that it has listened.
+    upstream = FakeUpstream(log)
+    upstream.inject(lambda: FreshnessNote(log.freshness(FRESH_S)))
+    with Running(etcd, upstream, tmp_path / "other") as other:
+        wait_until(lambda: not upstream.injected, seconds=SECONDS, what="the old note is taken")
+        with upstream.changing():
+            log.fill(1)
+        other.wait_for(log.size)
+        assert other.status.freshness_ms == (FRESH_S + 1) * 1000
+        assert _cursor(other).freshness == newer
+
+
+def _freshen(running: Running, note: bytes, time_s: int) -> None:
+    """The upstream sends a note, which is seen in etcd."""
+    running.upstream.inject(lambda: FreshnessNote(note))
+    wait_until(
+        lambda: _cursor(running).freshness == note, seconds=SECONDS, what="the cursor is fresh"
+    )
+    assert running.status.freshness_ms == time_s * 1000
+
+
 def _cursor(running: Running) -> Cursor:
     replica = running.follower.replica
     assert replica is not None
@@ -355,6 +389,63 @@ class TestSnapshot:
             running.upstream.injected.append(lambda: needed)
         running.wait_for_phase(Phase.FORKED)
         assert running.store.get(LAYOUT.current).value == b"1"
+
+    def test_what_is_held_is_not_loaded_again(self, running: Running, log: LogBuilder) -> None:
+        """A snapshot of the very size that is held is refused, and not a byte of it is read."""
+        needed = running.upstream.make_snapshot()
+        running.upstream.inject(lambda: needed)
+        running.wait_for_phase(Phase.STOPPED)
+        assert running.board.refusals == {"SequenceError": 1}
+        assert not running.upstream.offsets
+        assert running.store.get(LAYOUT.current).value == b"1"
+        running.wait_for(log.size)
+
+    def test_what_nobody_signed_is_not_waited_for(self, running: Running, log: LogBuilder) -> None:
+        """A snapshot of more entries than the newest checkpoint has, and of as many bytes."""
+        name = snapshot_name(1 << 40, bytes(32))
+        running.upstream.inject(lambda: NeedSnapshot(name, 1 << 39, 1 << 40))
+        running.wait_for_phase(Phase.STOPPED)
+        assert "newest checkpoint" in running.status.advice
+        assert not running.upstream.offsets
+        running.wait_for(log.size)
+
+    def test_another_snapshot_than_was_announced(
+        self, etcd: EtcdProcess, log: LogBuilder, tmp_path: Path
+    ) -> None:
+        """An older one, true when it was made, does not come under the name of a newer one."""
+        upstream = FakeUpstream(log)
+        old = upstream.snapshots[upstream.make_snapshot().name]
+        log.fill(10)
+        needed = replace(upstream.make_snapshot(), bytes=len(old))
+        honest, upstream.snapshots[needed.name] = upstream.snapshots[needed.name], old
+        upstream.inject(lambda: needed)
+        with Running(etcd, upstream, tmp_path / "data") as running:
+            running.wait_for_phase(Phase.STOPPED)
+            assert "another snapshot under the name" in running.status.advice
+            upstream.snapshots[needed.name] = honest
+            running.wait_for(log.size)
+
+    def test_false_records_are_not_read_time_after_time(
+        self, etcd: EtcdProcess, log: LogBuilder, tmp_path: Path
+    ) -> None:
+        """A file whose records do not lead to the signed state is fetched twice, then refused."""
+        upstream = FakeUpstream(log)
+        needed = upstream.make_snapshot()
+        content = upstream.snapshots[needed.name][:-DIGEST_BYTES].replace(b"mail7.", b"male7.")
+        upstream.snapshots[needed.name] = content + sha256(content).digest()
+        for _ in range(2):
+            upstream.inject(lambda: needed)
+        with Running(etcd, upstream, tmp_path / "data") as running:
+            wait_until(
+                lambda: (
+                    running.board.refusals == {"ReplicaDamagedError": 1, "StateMismatchError": 1}
+                ),
+                seconds=SECONDS,
+                what=f"two refusals; {running.status}",
+            )
+            assert upstream.offsets == [0, 0]
+            running.wait_for(log.size)
+            running.check()
 
     @pytest.mark.parametrize("name", ["../../etc/passwd", "x", "1-ff.snapshot", "/tmp/x.snapshot"])
     def test_names_that_are_none(self, running: Running, name: str) -> None:

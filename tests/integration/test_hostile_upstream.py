@@ -77,7 +77,7 @@ def assert_refused(mirror: Mirror, lie: bytes, error: str) -> None:
 
 
 def refusals(mirror: Mirror, error: str) -> int:
-    return len(mirror.probe.events("refused", error=error))
+    return len(mirror.probe.events("upstream.distrusted", error=error))
 
 
 def refusal_count(mirror: Mirror, error: str) -> float:
@@ -329,6 +329,32 @@ class TestSnapshot:
             upstream.snapshot = old.snapshot()
         lie = pb.SubscribeResponse(need_snapshot=needed).SerializeToString()
         assert_refused(mirror, lie, "SequenceError")
+
+    def test_what_is_held_is_refused(self, mirror: Mirror) -> None:
+        """Who has all of the log is not made to read it again, and again."""
+        mirror.go_on()
+        mirror.upstream.offsets.clear()
+        needed = mirror.upstream.needed_snapshot()
+        lie = pb.SubscribeResponse(need_snapshot=needed).SerializeToString()
+        assert_refused(mirror, lie, "SequenceError")
+        assert not mirror.upstream.offsets
+
+    @pytest.mark.parametrize(("size", "error"), [(0, "LimitError"), (1 << 40, "SequenceError")])
+    def test_an_announcement_that_cannot_be_is_refused(
+        self, mirror: Mirror, size: int, error: str
+    ) -> None:
+        """Half a terabyte, of the log as it is or of one that nobody signed: not a byte is read."""
+        log = log_of(mirror.rounds + 1)
+        entries = size or log.size
+        needed = pb.NeedSnapshot(
+            name=snapshot_name(entries, log.state.state_root), bytes=1 << 39, size=entries
+        )
+        mirror.upstream.offsets.clear()
+        with mirror.upstream.changing() as upstream:
+            upstream.checkpoint = log.checkpoint
+        lie = pb.SubscribeResponse(need_snapshot=needed).SerializeToString()
+        assert_refused(mirror, lie, error)
+        assert not mirror.upstream.offsets
 
     def test_a_reading_that_breaks_off_is_resumed(self, mirror: Mirror) -> None:
         """Each reading begins where the last one ended, and no byte is sent twice."""

@@ -101,7 +101,7 @@ class Machine:
 
     def loads(self) -> int:
         """How many times a follower began to read a snapshot."""
-        loading = self.probe.events("phase", phase="loading")
+        loading = self.probe.events("phase.changed", phase="loading")
         return sum("snapshot" in event.get("advice", "") for event in loading)
 
     def is_behind(self) -> bool:
