@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
@@ -16,10 +17,12 @@ from primary.store.store import Store
 from registry.address import Address
 from registry.batch import Batch
 from registry.contact import ContactValue
+from registry.entry import Entry
 from registry.errors import Problem
-from registry.kinds import ContactField
+from registry.kinds import ContactField, Kind
 from registry.merkle import CompactRange
 from registry.note import Signer
+from registry.registration import Registration
 from registry.replay import Replay
 from registry.state_tree import StateTree
 
@@ -161,6 +164,15 @@ class Log:
         self.sequencer.close()
         self.store.close()
 
+    def registered(self, address: str) -> Registration | None:
+        """The registration of an address; None if it has none."""
+        record = self.store.reader.get(Kind.REGISTRATION, Address.parse(address).packed)
+        return Registration.decode(Entry.decode(record.entry).payload) if record else None
+
+    def connect(self) -> sqlite3.Connection:
+        """A connection of one's own to the SQLite file."""
+        return sqlite3.connect(self.directory / "registry.sqlite3")
+
     def commit(self, *changes: Change) -> list[int | Problem]:
         """What becomes of the changes; every batch is verified as a mirror would."""
         outcomes: list[int | Problem] = []
@@ -193,6 +205,14 @@ class Log:
             outcome.code if isinstance(outcome, Problem) else ""
             for outcome in self.commit(*changes)
         ]
+
+
+def new_log(directory: Path, url: str = "") -> Log:
+    """An open, empty log."""
+    log = Log(directory, url)
+    log.store.migrate()
+    log.open()
+    return log
 
 
 def _parts(changes: tuple[Change, ...]) -> Iterable[tuple[Change, ...]]:
