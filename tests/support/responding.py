@@ -1,0 +1,72 @@
+"""A responder over a small table, and how tests ask it: with dnspython, which has no line of it."""
+
+from __future__ import annotations
+
+import dns.message
+
+from registry.kinds import Status
+from secondary.dns.reply import Transport
+from secondary.dns.responder import Responder
+from secondary.dns.table import DictTable
+from secondary.dns.zone import Zone, ZoneNames
+from tests.support.views import NOW_S, put_registration, registration, standing
+
+ZONE = Zone(
+    ZoneNames(
+        "smtpnic.example",
+        ("a.ns.nic.example", "b.ns.nic.example"),
+        "hostmaster.smtpnic.example",
+    )
+)
+MAX_SILENCE_SECONDS = 14 * 86400
+V4 = "192-0-2-36.smtpnic.example."
+V6 = "2001-0db8-0000-0000-0000-0000-0000-0036.smtpnic.example."
+
+
+def _loaded_table() -> DictTable:
+    table = DictTable()
+    put_registration(table, "192.0.2.36", registration())
+    put_registration(table, "192.0.2.37", registration(Status.ACTIVE))
+    put_registration(table, "192.0.2.38", registration(Status.SUSPENDED))
+    put_registration(table, "192.0.2.39", registration(Status.LAPSED))
+    put_registration(table, "2001:db8::36", registration())
+    table.advance(standing(serial=7))
+    return table
+
+
+TABLE = _loaded_table()
+RESPONDER = Responder(ZONE, lambda: TABLE, max_silence_seconds=MAX_SILENCE_SECONDS)
+NEVER_LOADED = Responder(ZONE, lambda: None, max_silence_seconds=MAX_SILENCE_SECONDS)
+
+
+def exchange(
+    query: dns.message.Message | bytes,
+    *,
+    responder: Responder = RESPONDER,
+    transport: Transport = Transport.UDP,
+    now: float = NOW_S,
+) -> dns.message.Message:
+    """The parsed answer; there must be one."""
+    wire = query if isinstance(query, bytes) else query.to_wire()
+    answer = responder.answer(wire, transport, now)
+    assert answer is not None
+    return dns.message.from_wire(answer)
+
+
+def ask(name: str, type_: str = "A", **how: object) -> dns.message.Message:
+    """The answer to a plain question, checked to belong to it."""
+    query = dns.message.make_query(name, type_)
+    response = exchange(query, **how)  # type: ignore[arg-type]
+    assert query.is_response(response)
+    return response
+
+
+def texts(response: dns.message.Message) -> list[str]:
+    """The answer section, a record set each."""
+    return [rrset.to_text() for rrset in response.answer]
+
+
+def extended_error(response: dns.message.Message) -> int:
+    """The code of the one Extended DNS Error (RFC 8914)."""
+    (error,) = response.extended_errors()
+    return int(error.code)
