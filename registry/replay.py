@@ -27,7 +27,7 @@ from registry.state_tree import StagedState, StateTree
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class VerifiedChange:
     """An entry at its index in the log, in its own bytes, with the openings beside it.
 
     A kind that this software does not know comes as any other, its payload opaque.
@@ -64,7 +64,7 @@ class VerifiedBatch:
     signed_state: SignedState
     state: State
     time_ms: int
-    changes: tuple[Change, ...]
+    changes: tuple[VerifiedChange, ...]
     staged: StagedState
 
 
@@ -171,7 +171,7 @@ class Replay:
             )
 
     def _stage(
-        self, changes: tuple[Change, ...], leaf_hashes: tuple[bytes, ...], start: int
+        self, changes: tuple[VerifiedChange, ...], leaf_hashes: tuple[bytes, ...], start: int
     ) -> StagedState:
         return self._tree.stage(
             {
@@ -192,9 +192,9 @@ def _check_checkpoint(checkpoint: Checkpoint, compact_range: CompactRange) -> No
         raise RootMismatchError(f"the entries do not lead to the root signed at {checkpoint.size}")
 
 
-def _read_changes(batch: Batch) -> tuple[Change, ...]:
+def _read_changes(batch: Batch) -> tuple[VerifiedChange, ...]:
     """The newest change of each key."""
-    newest: dict[bytes, Change] = {}
+    newest: dict[bytes, VerifiedChange] = {}
     for index, logged in enumerate(batch.entries[:-1], batch.start):
         entry = Entry.decode(logged.entry)
         if entry.kind == Kind.STATE:
@@ -203,7 +203,7 @@ def _read_changes(batch: Batch) -> tuple[Change, ...]:
         state_key = entry.state_key
         # Taken out first, so that what is left stands in the order of the log.
         newest.pop(state_key, None)
-        newest[state_key] = Change(index, entry, logged.entry, logged.openings)
+        newest[state_key] = VerifiedChange(index, entry, logged.entry, logged.openings)
     return tuple(newest.values())
 
 

@@ -19,7 +19,7 @@ from registry.errors import ForkError, MalformedError, VerificationError
 from registry.kinds import Kind, Operation
 from registry.merkle import CompactRange
 from registry.note import Verifier
-from registry.replay import Change, Replay, VerifiedBatch
+from registry.replay import Replay, VerifiedBatch, VerifiedChange
 from registry.state_tree import Location, StateProof, StateTree
 from secondary.cursor import Cursor, Position
 from secondary.etcd import EtcdStore
@@ -251,7 +251,7 @@ def _slots(store: EtcdStore, generation: Generation, revision: int) -> Iterator[
 
 
 def _operations(
-    generation: Generation, changes: tuple[Change, ...]
+    generation: Generation, changes: tuple[VerifiedChange, ...]
 ) -> tuple[list[Put], list[bytes]]:
     puts: list[Put] = []
     deletes: list[bytes] = []
