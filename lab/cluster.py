@@ -59,18 +59,22 @@ class Secondary:
 
     @property
     def dns(self) -> tuple[str, int]:
+        """Where it answers DNS, over UDP and TCP."""
         return self.address, DNS_PORT
 
     @property
     def whois(self) -> tuple[str, int]:
+        """Where it answers WHOIS."""
         return self.address, WHOIS_PORT
 
     @property
     def mirror(self) -> str:
+        """Where it gives proofs and its status: host:port."""
         return f"{self.address}:{MIRROR_PORT}"
 
     @property
     def settings_file(self) -> Path:
+        """The settings that `enroll` wrote for it."""
         return self.directory / "secondary.toml"
 
     def ask_dns(self, address: str) -> str:
@@ -171,6 +175,7 @@ class Cluster:
         file.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
     def init_command(self) -> list[str]:
+        """The command that founds the registry."""
         return [
             program("smtpnic-primary"),
             "init",
@@ -184,6 +189,7 @@ class Cluster:
         ]
 
     def enroll_command(self, secondary: Secondary) -> list[str]:
+        """The command that enrols a secondary; it needs the primary's directory."""
         return [
             program("smtpnic-primary"),
             "enroll",
@@ -207,6 +213,7 @@ class Cluster:
         self.wait_primary()
 
     def wait_primary(self) -> None:
+        """Waits until the primary takes registrations; LabError if it ends, or is not ready in time."""
         self._wait(self.primary, lambda: ready(self.primary_address, PRIMARY_HTTP_PORT))
 
     def start_secondaries(self) -> None:
@@ -217,6 +224,7 @@ class Cluster:
             self.wait_secondary(secondary)
 
     def wait_secondary(self, secondary: Secondary) -> None:
+        """Waits until it has a verified table; LabError if it ends, or is not ready in time."""
         self._wait(secondary.process, secondary.ready)
 
     def stop(self) -> None:

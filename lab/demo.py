@@ -50,6 +50,7 @@ class Demo:
         self.kill_an_etcd()
 
     def start(self) -> None:
+        """Founds the registry, enrols the secondaries, and starts them all."""
         self.title("A primary and three secondaries, each with an etcd of its own")
         cluster = self.cluster
         cluster.prepare()
@@ -67,6 +68,7 @@ class Demo:
         self.say(f"  export PATH={Path(sys.executable).parent}:$PATH {variables}")
 
     def import_file(self) -> None:
+        """A holder imports a file, and the last row is seen everywhere."""
         self.title(f"A file of {IMPORTED:,} mail servers is imported")
         rows = self.cluster.root / "servers.csv"
         addresses = write_import_file(rows, IMPORTED)
@@ -86,6 +88,7 @@ class Demo:
         self.command(["smtpnic", "status"])
 
     def register_by_hand(self) -> None:
+        """One address more, asked for before and after, over DNS and WHOIS."""
         self.title("One mail server is registered by hand")
         self.everywhere(BY_HAND, "NXDOMAIN")
         self.register(BY_HAND)
@@ -96,6 +99,7 @@ class Demo:
             )
 
     def kill_the_primary(self) -> None:
+        """Without the primary every lookup and a proof go on."""
         self.title("The primary is killed; every lookup goes on")
         self.cluster.primary.kill()
         self.say(f"kill -9 {self.cluster.primary.pid}")
@@ -107,11 +111,13 @@ class Demo:
         self.command(["smtpnic", "verify", BY_HAND, f"--mirror={mirror}"])
 
     def bring_it_back(self) -> None:
+        """The primary is started again, and takes a registration that is seen everywhere."""
         self.title("The primary comes back; the stream goes on where it was")
         self.cluster.start_primary()
         self.register(AFTER_RESTART)
 
     def kill_an_etcd(self) -> None:
+        """A secondary answers without its etcd, and follows again once that is back."""
         victim = self.cluster.secondaries[1]
         self.title(f"The etcd of {victim.name} is killed; its DNS goes on from memory")
         pid = victim.etcd_pid()
@@ -138,6 +144,7 @@ class Demo:
         self.say(f"{address} is {answer} at every secondary")
 
     def dig(self, secondary: Secondary, address: str) -> None:
+        """Asks a secondary for a registered address with dig; LabError if it does not answer it."""
         name = dns_name(address, ZONE)
         server = [f"@{secondary.address}", "-p", str(DNS_PORT)]
         # Options before the first name hold for both.
@@ -166,13 +173,16 @@ class Demo:
         return done.stdout
 
     def title(self, text: str) -> None:
+        """Begins a step."""
         self.console.print()
         self.console.rule(f"[bold]{text}", align="left")
 
     def say(self, text: str) -> None:
+        """One line of the narration."""
         self.console.print(f"  {text}", highlight=False, soft_wrap=True)
 
     def expect(self, held: bool, what: str) -> None:
+        """LabError naming `what` unless it held."""
         if not held:
             raise LabError(f"did not hold: {what}")
 
@@ -199,6 +209,7 @@ def attempt(console: Console, cluster: Cluster, then: Callable[[], None]) -> int
 
 
 def main() -> int:
+    """Runs the demo as the arguments ask; the exit code."""
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__.splitlines()[0])
     parser.add_argument("--oneshot", action="store_true", help="check each step, then end")
     oneshot = parser.parse_args().oneshot

@@ -37,12 +37,14 @@ class LabProcess:
 
     @property
     def pid(self) -> int:
+        """Process id, also after its end; LabError if it was never started."""
         if self._process is None:
             raise LabError(f"{self.name} was never started")
         return self._process.pid
 
     @property
     def running(self) -> bool:
+        """Whether it was started and has not ended."""
         return self._process is not None and self._process.poll() is None
 
     def start(self, extra_env: Mapping[str, str] | None = None) -> None:
@@ -66,6 +68,7 @@ class LabProcess:
         self.wait()
 
     def signal(self, number: signal.Signals) -> None:
+        """Sends a signal to the process, not to its group."""
         os.kill(self.pid, number)
 
     def stop(self, seconds: float = STOP_SECONDS) -> int:
