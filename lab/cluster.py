@@ -213,7 +213,7 @@ class Cluster:
         self.wait_primary()
 
     def wait_primary(self) -> None:
-        """Waits until the primary takes registrations; LabError if it ends, or is not ready in time."""
+        """Waits until it takes registrations; LabError if it ends, or is not ready in time."""
         self._wait(self.primary, lambda: ready(self.primary_address, PRIMARY_HTTP_PORT))
 
     def start_secondaries(self) -> None:
