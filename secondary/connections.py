@@ -21,11 +21,18 @@ class ConnectionLimits:
 
     def admit(self, host: str) -> bool:
         """Whether one more from the address `host` may stay; if so, `release` it at its end."""
-        client = _client(host)
-        if self.open >= self.in_all or self._open[client] >= self.a_client:
+        if self.open >= self.in_all or self.has_its_share(host):
             return False
-        self._open[client] += 1
+        self._open[_client(host)] += 1
         return True
+
+    def has_its_share(self, host: str) -> bool:
+        """Whether the client at `host` has as many as a client may."""
+        return self._open[_client(host)] >= self.a_client
+
+    def is_one_client(self, host: str, other: str) -> bool:
+        """Whether these are addresses of one client."""
+        return _client(host) == _client(other)
 
     def release(self, host: str) -> None:
         """An admitted connection from `host` has ended."""

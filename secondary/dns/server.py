@@ -16,6 +16,7 @@ from secondary.dns.reply import Transport
 from secondary.dns.responder import Responder
 from secondary.dns.table import DictTable
 from secondary.dns.tcp import MAX_CONNECTIONS, MAX_CONNECTIONS_A_CLIENT, TcpListener
+from secondary.dns.tcp_places import TcpPlaces
 from secondary.dns.transport import Answer
 from secondary.dns.udp import UdpListener
 from secondary.dns.zone import Zone, ZoneNames
@@ -51,14 +52,14 @@ class DnsServer:
 
     def __init__(self, endpoints: Iterable[Endpoint], answer: Answer) -> None:
         """Binds all of them at once; ConfigurationError says what is in the way."""
-        limits = ConnectionLimits(MAX_CONNECTIONS, MAX_CONNECTIONS_A_CLIENT)
+        places = TcpPlaces(ConnectionLimits(MAX_CONNECTIONS, MAX_CONNECTIONS_A_CLIENT))
         self.udp: list[UdpListener] = []
         self.tcp: list[TcpListener] = []
         for endpoint in endpoints:
             udp = UdpListener(endpoint, answer)
             self.udp.append(udp)
             # Where any free port will do, it is the same for both.
-            self.tcp.append(TcpListener(udp.endpoint, answer, limits))
+            self.tcp.append(TcpListener(udp.endpoint, answer, places))
 
     @property
     def counters(self) -> list[AnswerCounter]:

@@ -8,9 +8,9 @@ import struct
 from typing import Final
 
 from node.endpoint import Endpoint
-from secondary.connections import ConnectionLimits
 from secondary.dns.counters import AnswerCounter
 from secondary.dns.reply import Transport
+from secondary.dns.tcp_places import TcpPlaces
 from secondary.dns.transport import MAX_QUERY_BYTES, Answer, answer_or_silence
 from secondary.sockets import bound_socket
 
@@ -18,6 +18,13 @@ from secondary.sockets import bound_socket
 MAX_CONNECTIONS: Final = 150
 MAX_CONNECTIONS_A_CLIENT: Final = MAX_CONNECTIONS // 4
 IDLE_SECONDS: Final = 30.0
+# From a query's first byte to its last, and for a client to take some of its answers: either fits
+# a segment, and a segment lost twice comes within three seconds (RFC 6298). Knot allows half a
+# second for each read and write.
+QUERY_SECONDS: Final = 5.0
+TAKING_SECONDS: Final = 5.0
+# What waits for a client to take it before no more answers are made: some hundred of them.
+UNTAKEN_BYTES: Final = 16 * 1024
 # As many as may stay: who is beyond that is told so at once, not after a second try.
 BACKLOG: Final = MAX_CONNECTIONS
 # Pipelined queries answered before other connections have their turn.
@@ -29,10 +36,10 @@ _LENGTH: Final = struct.Struct("!H")
 class TcpListener:
     """One TCP socket whose connections are served by the running event loop."""
 
-    def __init__(self, endpoint: Endpoint, answer: Answer, limits: ConnectionLimits) -> None:
+    def __init__(self, endpoint: Endpoint, answer: Answer, places: TcpPlaces) -> None:
         """Binds at once; ConfigurationError says what is in the way."""
         self.answer = answer
-        self.limits = limits
+        self.places = places
         self.counter = AnswerCounter(Transport.TCP)
         self.connections: set[TcpConnection] = set()
         self._socket = bound_socket(endpoint, socket.SOCK_STREAM)
@@ -66,34 +73,45 @@ class TcpConnection(asyncio.Protocol):
         self._listener = listener
         self._received = bytearray()
         self._writable = True
+        # A query has begun and is not whole.
+        self._in_query = False
         self._turn: asyncio.Handle | None = None
-        self._idle: asyncio.TimerHandle | None = None
+        self._end: asyncio.TimerHandle | None = None
         self._host = ""
+
+    @property
+    def host(self) -> str:
+        """The client's address."""
+        return self._host
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Stays only within the limits."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
-        host = transport.get_extra_info("peername")[0]
-        if not self._listener.limits.admit(host):
+        self._host = transport.get_extra_info("peername")[0]
+        if not self._listener.places.take(self, asyncio.get_running_loop().time()):
             transport.abort()
             return
-        self._host = host
+        transport.set_write_buffer_limits(UNTAKEN_BYTES)
         self._listener.connections.add(self)
-        self._wait_anew()
+        self._allow(IDLE_SECONDS)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         """Gives its place back."""
-        for handle in (self._idle, self._turn):
+        for handle in (self._end, self._turn):
             if handle is not None:
                 handle.cancel()
-        if self._host:
-            self._listener.connections.discard(self)
-            self._listener.limits.release(self._host)
+        self._listener.connections.discard(self)
+        self._listener.places.leave(self)
 
     def close(self) -> None:
-        """Closes, after what was written has been sent or the client was idle for too long."""
+        """Closes, after what was written has been sent or the client took too long over it."""
         self._transport.close()
+        self._allow(TAKING_SECONDS)
+
+    def abandon(self) -> None:
+        """Closes at once: somebody else has the place."""
+        self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
         """Answers what is complete."""
@@ -103,10 +121,14 @@ class TcpConnection(asyncio.Protocol):
     def pause_writing(self) -> None:
         """The client does not read its answers: no more are made until it does."""
         self._writable = False
+        self._allow(TAKING_SECONDS)
 
     def resume_writing(self) -> None:
         """The client reads again."""
         self._writable = True
+        if self._transport.is_closing():
+            return
+        self._allow(QUERY_SECONDS if self._in_query else IDLE_SECONDS)
         self._take_turn()
 
     def _take_turn(self) -> None:
@@ -120,11 +142,18 @@ class TcpConnection(asyncio.Protocol):
             wire = self._next_query()
             if wire is None:
                 self._transport.resume_reading()
+                self._wait_for_rest()
                 return
             self._reply_to(wire)
         self._transport.pause_reading()
         if self._writable and not self._transport.is_closing():
             self._turn = asyncio.get_running_loop().call_soon(self._take_turn)
+
+    def _wait_for_rest(self) -> None:
+        """What has begun is to be whole soon: bytes alone could be sent one a minute."""
+        if self._received and not self._in_query and not self._transport.is_closing():
+            self._in_query = True
+            self._allow(QUERY_SECONDS)
 
     def _next_query(self) -> bytes | None:
         """The next query, if all of it has come."""
@@ -145,15 +174,17 @@ class TcpConnection(asyncio.Protocol):
         reply = answer_or_silence(self._listener.answer, wire, self._listener.counter)
         if reply is None:
             # Whoever sends what cannot be answered does not speak DNS here.
-            self._transport.close()
+            self.close()
             return
         self._transport.write(_LENGTH.pack(len(reply)) + reply)
         self._listener.counter.answered(reply)
-        self._wait_anew()
+        self._in_query = False
+        if self._writable:
+            self._allow(IDLE_SECONDS)
+        self._listener.places.stir(self, asyncio.get_running_loop().time())
 
-    def _wait_anew(self) -> None:
-        """Only a whole query counts as life: bytes alone could be sent one a minute."""
-        if self._idle is not None:
-            self._idle.cancel()
-        loop = asyncio.get_running_loop()
-        self._idle = loop.call_later(IDLE_SECONDS, self._transport.abort)
+    def _allow(self, seconds: float) -> None:
+        """So long from now, and no longer."""
+        if self._end is not None:
+            self._end.cancel()
+        self._end = asyncio.get_running_loop().call_later(seconds, self._transport.abort)

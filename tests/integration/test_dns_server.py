@@ -10,7 +10,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -21,7 +21,8 @@ from node.errors import ConfigurationError
 from registry.entry import state_key
 from registry.kinds import Kind
 from secondary.connections import ConnectionLimits
-from secondary.dns import tcp
+from secondary.dns import server as server_module
+from secondary.dns import tcp, tcp_places
 from secondary.dns.reply import Transport
 from secondary.dns.server import DnsServer
 from secondary.dns.udp import UdpListener
@@ -83,8 +84,11 @@ def udp_exchange(endpoint: Endpoint, wire: bytes) -> tuple[bytes, str]:
         return answer, peer[0]
 
 
-def tcp_client(endpoint: Endpoint) -> socket.socket:
-    return socket.create_connection((endpoint.host, endpoint.port), timeout=ANSWER_SECONDS)
+def tcp_client(endpoint: Endpoint, source: str = "") -> socket.socket:
+    """A connection, from an address of its own if that is given."""
+    return socket.create_connection(
+        (endpoint.host, endpoint.port), ANSWER_SECONDS, (source, 0) if source else None
+    )
 
 
 def is_closed(client: socket.socket) -> bool:
@@ -191,8 +195,11 @@ def test_a_client_that_reads_nothing_does_not_stop_the_others(server: DnsServer)
         assert QUERY + b"tcp" == read_framed(other)
 
 
-def test_connections_of_one_client_are_limited(server: DnsServer) -> None:
+def test_connections_of_one_client_are_limited(
+    server: DnsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One client gets its share of connections; an end makes room for another."""
+    monkeypatch.setattr(tcp_places, "SPARED_SECONDS", 2.0 * SECONDS)
     endpoint = server.tcp[0].endpoint
     clients = [tcp_client(endpoint) for _ in range(tcp.MAX_CONNECTIONS_A_CLIENT)]
     for client in clients:
@@ -217,11 +224,112 @@ def test_connections_of_one_client_are_limited(server: DnsServer) -> None:
 
 
 def test_idle_connections_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who asks nothing for too long is cut off, though bytes trickle in."""
+    """Who asks nothing for too long is cut off."""
     monkeypatch.setattr(tcp, "IDLE_SECONDS", 0.3)
     with serving(somewhere()) as server, tcp_client(server.tcp[0].endpoint) as client:
-        client.sendall(b"\0")
+        client.sendall(framed(QUERY))
+        read_framed(client)
         assert is_closed(client)
+
+
+def test_a_query_that_does_not_become_whole_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A query has its time from its first byte on, though bytes of it trickle in."""
+    monkeypatch.setattr(tcp, "QUERY_SECONDS", 0.3)
+    with serving(somewhere()) as server, tcp_client(server.tcp[0].endpoint) as client:
+        client.sendall(framed(QUERY) + framed(QUERY)[:1])
+        read_framed(client)
+
+        def is_cut_off() -> bool:
+            try:
+                client.sendall(b"\0")
+            except OSError:
+                return True
+            return False
+
+        # Some thousand bytes would be too long for a query, and end the connection for that.
+        wait_until(is_cut_off, seconds=tcp.IDLE_SECONDS / 2, what="cut off")
+
+
+def test_who_takes_no_answers_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Answers that nobody takes hold a place for a while and no longer."""
+    monkeypatch.setattr(tcp, "TAKING_SECONDS", 0.3)
+    with serving(somewhere()) as server, tcp_client(server.tcp[0].endpoint) as deaf:
+        # The buffers of both sides are full long before.
+        with pytest.raises(ConnectionError):
+            deaf.sendall(framed(bytes(4000)) * 10_000)
+        (listener,) = server.tcp
+        wait_until(lambda: not listener.connections, seconds=SECONDS, what="its place is free")
+
+
+class TestFull:
+    """No place is left: for anyone, or for one client."""
+
+    @pytest.fixture(autouse=True)
+    def few_places(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(server_module, "MAX_CONNECTIONS", 3)
+        monkeypatch.setattr(server_module, "MAX_CONNECTIONS_A_CLIENT", 2)
+
+    @pytest.fixture
+    def spared(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Nobody is spared."""
+        monkeypatch.setattr(tcp_places, "SPARED_SECONDS", 0.0)
+
+    @pytest.mark.usefixtures("spared")
+    def test_slow_clients_make_room(self) -> None:
+        """Half a query, answers not taken, silence: a new client has the place of the quietest."""
+        with serving(somewhere()) as server, ExitStack() as stack:
+            endpoint = server.tcp[0].endpoint
+            half, silent, busy = (
+                stack.enter_context(tcp_client(endpoint, source))
+                for source in ("127.0.0.1", "127.0.0.2", "127.0.0.1")
+            )
+            half.sendall(framed(QUERY)[:5])
+            for client in (silent, busy):
+                ask(client)
+            first, second = (
+                stack.enter_context(tcp_client(endpoint, source))
+                for source in ("127.0.0.3", "127.0.0.4")
+            )
+            ask(first)
+            assert is_closed(half)
+            ask(busy)
+            ask(second)
+            assert is_closed(silent)
+            for client in (busy, first, second):
+                ask(client)
+
+    @pytest.mark.usefixtures("spared")
+    def test_a_client_with_its_share_makes_room_for_itself(self) -> None:
+        """One more of a client costs that client's quietest, and nobody else's."""
+        with serving(somewhere()) as server, ExitStack() as stack:
+            endpoint = server.tcp[0].endpoint
+            other, first, second, third = (
+                stack.enter_context(tcp_client(endpoint, source))
+                for source in ("127.0.0.2", "127.0.0.1", "127.0.0.1", "127.0.0.1")
+            )
+            assert is_closed(first)
+            for client in (other, second, third):
+                ask(client)
+
+    def test_who_was_just_answered_is_spared(self) -> None:
+        """A flood of connections takes nobody's place before he had time to ask."""
+        with serving(somewhere()) as server, ExitStack() as stack:
+            endpoint = server.tcp[0].endpoint
+            clients = [
+                stack.enter_context(tcp_client(endpoint, f"127.0.0.{number}"))
+                for number in range(1, 4)
+            ]
+            for client in clients:
+                ask(client)
+            assert is_closed(stack.enter_context(tcp_client(endpoint, "127.0.0.9")))
+            for client in clients:
+                ask(client)
+
+
+def ask(client: socket.socket) -> None:
+    """The client asks, and is answered."""
+    client.sendall(framed(QUERY))
+    assert QUERY + b"tcp" == read_framed(client)
 
 
 def test_limits_count_an_ipv6_network_as_one_client() -> None:
