@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -91,14 +91,6 @@ class StatusBoard:
             _log.info("phase.changed", phase=phase.value)
 
 
-_GAUGES: Final = (
-    ("size", "Entries of the log that the replica holds."),
-    ("upstream_size", "The largest size the upstream has shown, signed."),
-    ("live_keys", "Records in the replica."),
-    ("zone_serial", "The zones' serial."),
-)
-
-
 class FollowerMetrics(Collector):
     """The status as metrics, made when they are asked for."""
 
@@ -108,17 +100,25 @@ class FollowerMetrics(Collector):
     def collect(self) -> Iterator[Metric]:
         """The metrics of this moment."""
         status = self._board.now
-        for name, text in _GAUGES:
-            yield GaugeMetricFamily(f"smtpnic_follower_{name}", text, value=getattr(status, name))
-        yield GaugeMetricFamily(
+        yield _gauge(
+            "smtpnic_follower_size", "Entries of the log that the replica holds.", status.size
+        )
+        yield _gauge(
+            "smtpnic_follower_upstream_size",
+            "The largest size the upstream has shown, signed.",
+            status.upstream_size,
+        )
+        yield _gauge("smtpnic_follower_live_keys", "Records in the replica.", status.live_keys)
+        yield _gauge("smtpnic_follower_zone_serial", "The zones' serial.", status.zone_serial)
+        yield _gauge(
             "smtpnic_follower_checkpoint_time_seconds",
             "Time of the last batch's state entry, since 1970.",
-            value=status.checkpoint_ms / 1000,
+            status.checkpoint_ms / 1000,
         )
-        yield GaugeMetricFamily(
+        yield _gauge(
             "smtpnic_follower_freshness_time_seconds",
             "Time of the last freshness cosignature, since 1970.",
-            value=status.freshness_ms / 1000,
+            status.freshness_ms / 1000,
         )
         phases = GaugeMetricFamily(
             "smtpnic_follower_phase", "1 for what the follower is doing.", labels=["phase"]
@@ -134,3 +134,7 @@ class FollowerMetrics(Collector):
         for error, count in self._board.refusals.items():
             refused.add_metric([error], count)
         yield refused
+
+
+def _gauge(name: str, text: str, value: float) -> Metric:
+    return GaugeMetricFamily(name, text, value=value)

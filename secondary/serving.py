@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from random import Random
 from typing import Protocol, TypeVar
 
@@ -115,38 +115,54 @@ class ReaderCollector(Collector):
     def collect(self) -> Iterable[Metric]:
         """The metrics as they are now."""
         reader = self._reader
-        yield _gauge("etcd_up", "Whether etcd answered the last time.", not reader.contact.is_away)
         yield _gauge(
-            "etcd_silence_seconds", "Since etcd last answered.", reader.contact.silence_seconds
+            "smtpnic_etcd_up", "Whether etcd answered the last time.", not reader.contact.is_away
         )
         yield _gauge(
-            "revision_lag", "Revisions of etcd not applied yet, as last seen.", reader.revision_lag
+            "smtpnic_etcd_silence_seconds",
+            "Since etcd last answered.",
+            reader.contact.silence_seconds,
+        )
+        yield _gauge(
+            "smtpnic_revision_lag",
+            "Revisions of etcd not applied yet, as last seen.",
+            reader.revision_lag,
         )
         counts = reader.counts
-        yield _count("replica_loads", "Views loaded and checked.", counts.loads)
-        yield _count("replica_refused", "Loads and changes refused as unsigned.", counts.refused)
-        yield _count("replica_behind", "Views loaded that were older.", counts.behind)
-        yield _count("view_diverged", "Views that were not what they should be.", counts.diverged)
+        yield _count("smtpnic_replica_loads", "Views loaded and checked.", counts.loads)
         yield _count(
-            "strange_revisions", "Changes by strangers, ignored.", reader.strange_revisions
+            "smtpnic_replica_refused", "Loads and changes refused as unsigned.", counts.refused
+        )
+        yield _count("smtpnic_replica_behind", "Views loaded that were older.", counts.behind)
+        yield _count(
+            "smtpnic_view_diverged", "Views that were not what they should be.", counts.diverged
+        )
+        yield _count(
+            "smtpnic_strange_revisions", "Changes by strangers, ignored.", reader.strange_revisions
         )
         view = reader.view
-        yield _gauge("view_loaded", "Whether there is a view to serve from.", view is not None)
+        yield _gauge(
+            "smtpnic_view_loaded", "Whether there is a view to serve from.", view is not None
+        )
         if view is not None:
-            standing = view.standing
-            yield _gauge("table_size", "Records in the view.", len(view))
-            yield _gauge("log_size", "Size of the log.", standing.position.checkpoint.size)
-            yield _gauge("zone_serial", "Zone serial.", standing.position.state.zone_serial)
-            yield _gauge(
-                "vouched_timestamp_seconds",
-                "When the registry's keys last vouched for the view.",
-                standing.vouched_s,
-            )
+            yield from _view_metrics(view)
+
+
+def _view_metrics(view: View) -> Iterator[Metric]:
+    standing = view.standing
+    yield _gauge("smtpnic_table_size", "Records in the view.", len(view))
+    yield _gauge("smtpnic_log_size", "Size of the log.", standing.position.checkpoint.size)
+    yield _gauge("smtpnic_zone_serial", "Zone serial.", standing.position.state.zone_serial)
+    yield _gauge(
+        "smtpnic_vouched_timestamp_seconds",
+        "When the registry's keys last vouched for the view.",
+        standing.vouched_s,
+    )
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:
-    return GaugeMetricFamily(f"smtpnic_{name}", text, value=value)
+    return GaugeMetricFamily(name, text, value=value)
 
 
 def _count(name: str, text: str, value: int) -> Metric:
-    return CounterMetricFamily(f"smtpnic_{name}", text, value=value)
+    return CounterMetricFamily(name, text, value=value)
