@@ -124,7 +124,7 @@ class WhoisSettings(Section):
     listen: SettingsEndpoint = Endpoint("127.0.0.1", 4343)
     http: SettingsEndpoint = Endpoint("127.0.0.1", 7452)
     # Added to the process's niceness, so that DNS goes first.
-    niceness: Annotated[int, Field(ge=0, le=19)] = 5
+    niceness: Annotated[int, Field(ge=0, le=19)] = 10
 
 
 class FollowerSettings(Section):
