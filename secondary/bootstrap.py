@@ -15,13 +15,12 @@ from registry.snapshot import SnapshotHeader, SnapshotReader, SnapshotRecord
 from secondary.cursor import Cursor
 from secondary.etcd import EtcdStore
 from secondary.etcd_values import Put, Unchanged
-from secondary.generations import CLAIM_SECONDS, Claim, Generations
+from secondary.generations import KEEP_SECONDS, Claim, Generations
 from secondary.replica import Replica, read_replica, record_puts
 
 CHUNK_BYTES: Final = 1 << 20
 # How often the claim is kept alive, and progress is logged: every so many records.
 RECORDS_A_LOOK: Final = 1_000
-KEEP_SECONDS: Final = CLAIM_SECONDS / 6
 PROGRESS_SECONDS: Final = 5.0
 
 _log = get_logger("bootstrap")
