@@ -56,8 +56,13 @@ class Changer:
         self._registrant = Registrant(source=unused_addresses())
         with primary_of(cluster) as primary:
             self.checkpoint = primary.create_holder(self._registrant.key, CONTACT).checkpoint
-        target = Target(cluster.primary_address, PUBLIC_PORT, REGISTER, cluster.ca)
-        self._connection = UnaryConnection(target)
+        self._target = Target(cluster.primary_address, PUBLIC_PORT, REGISTER, cluster.ca)
+        self._connection = UnaryConnection(self._target)
+
+    def reconnect(self) -> None:
+        """Connects anew: the primary ends what was idle while secondaries were loading."""
+        self.close()
+        self._connection = UnaryConnection(self._target)
 
     def change(self, askers: Askers) -> Change:
         """One registration, until it is visible everywhere."""
@@ -84,6 +89,7 @@ class Changer:
 
 def measure(changer: Changer, secondaries: Sequence[Secondary], changes: int) -> list[Change]:
     """So many changes, watched at these secondaries."""
+    changer.reconnect()
     with closing(Askers(secondaries)) as askers:
         for _ in range(WARM_CHANGES):
             changer.change(askers)
