@@ -223,10 +223,8 @@ def test_a_replica_put_back_is_not_served(mirror: Mirror) -> None:
     mirror.go_on(2)
     generation = mirror.cut_off()
     behind = mirror.metric("dns", "replica_behind_total")
-    old = log_of(mirror.rounds - 1)
     with mirror.probe.store() as store:
-        gone = [generation.record(key) for key in mirror.log.records.keys() - old.records.keys()]
-        put_log(store, old, generation, gone)
+        put_back(store, generation, mirror.log, log_of(mirror.rounds - 1))
     wait_until(
         lambda: mirror.metric("dns", "replica_behind_total") > behind,
         seconds=SECONDS,
@@ -236,13 +234,18 @@ def test_a_replica_put_back_is_not_served(mirror: Mirror) -> None:
     assert host_of(mirror.rounds) in mirror.secondary.ask_whois(HOME)
 
 
-def put_log(store: EtcdStore, log: LogBuilder, generation: Generation, gone: list[bytes]) -> None:
-    """All that the log amounts to, and nothing of what is gone, in one transaction."""
-    puts = [(generation.cursor, cursor_of(log))]
-    for key, record in log.records.items():
-        openings = record.openings
-        puts += record_puts(generation, key, Record(record.index, record.entry).encode(), openings)
-    store.txn([], puts, gone)
+def put_back(
+    store: EtcdStore, generation: Generation, newer: LogBuilder, older: LogBuilder
+) -> None:
+    """What the newer log amounts to becomes what the older one did, in one transaction."""
+    puts = [(generation.cursor, cursor_of(older))]
+    for key, record in older.records.items():
+        # All of them would soon be more than a transaction takes.
+        if record != newer.records.get(key):
+            encoded = Record(record.index, record.entry).encode()
+            puts += record_puts(generation, key, encoded, record.openings)
+    gone = newer.records.keys() - older.records.keys()
+    store.txn([], puts, [generation.record(key) for key in gone])
 
 
 def damaged(log: LogBuilder) -> bytes:
