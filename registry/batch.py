@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final
-
-from google.protobuf.message import DecodeError
 
 from registry.checkpoint import Checkpoint, open_checkpoint
 from registry.contact import Opening
@@ -23,12 +20,8 @@ from registry.merkle import leaf_hash, verify_inclusion
 from registry.messages import parse
 from registry.note import Verifier
 from registry.state import State
-from registry.state_tree import slot_of
+from registry.state_tree import slot
 from registry.wire.v1 import log_pb2
-
-# Bound once: looking them up is a tenth of the cost of an outline.
-_RECORD: Final = log_pb2.Record.FromString
-_ENTRY: Final = log_pb2.Entry.FromString
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +130,12 @@ class Record:
         return cls(message.index, message.entry, _from_messages(message.openings))
 
 
+def parse_record(data: bytes) -> tuple[log_pb2.Record, log_pb2.Entry]:
+    """The messages of an encoded record and of its entry, unchecked; MalformedError if none."""
+    record = parse(log_pb2.Record, data)
+    return record, parse(log_pb2.Entry, record.entry)
+
+
 def outline_record(data: bytes) -> tuple[int, bytes, bytes, bytes]:
     """An encoded record's index, state key, entry bytes and payload.
 
@@ -145,22 +144,17 @@ def outline_record(data: bytes) -> tuple[int, bytes, bytes, bytes]:
     before they were stored, and that a state root is about to cover. MalformedError if they
     hold no record.
     """
-    try:
-        record = _RECORD(data)
-        leaf = record.entry
-        entry = _ENTRY(leaf)
-    except DecodeError as error:
-        raise MalformedError(f"not a record: {error}") from None
+    record, entry = parse_record(data)
     kind = entry.kind
     if not 0 < kind <= MAX_KIND:
         raise MalformedError(f"{kind} is no kind of entry")
-    return record.index, bytes((kind,)) + entry.key, leaf, entry.payload
+    return record.index, bytes((kind,)) + entry.key, record.entry, entry.payload
 
 
 def outline_slot(data: bytes) -> tuple[bytes, bytes, bytes]:
     """An encoded record's state key, payload, and slot in the state tree; as `outline_record`."""
     index, state_key, leaf, payload = outline_record(data)
-    return state_key, payload, slot_of(state_key, index, leaf)
+    return state_key, payload, slot(state_key, index, leaf_hash(leaf))
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,15 +71,6 @@ def slot(state_key: bytes, index: int, leaf_hash: bytes) -> bytes:
     return _slot(sha256(state_key).digest(), index, leaf_hash)
 
 
-def slot_of(state_key: bytes, index: int, leaf: bytes) -> bytes:
-    """As `slot`, from the entry's bytes: for whoever makes a million of them."""
-    return (
-        sha256(state_key).digest()
-        + index.to_bytes(INDEX_BYTES)
-        + sha256(LEAF_PREFIX + leaf).digest()
-    )
-
-
 class StateTree:
     """The state of a log at one size. Not safe for use by several threads at once.
 
