@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -23,14 +23,6 @@ from registry.limits import MAX_CHANGES_PER_BATCH
 from tests.support.sequencing import EMAIL, OTHER_EMAIL, Log, Person, addresses, new_log
 
 ME, OTHER = Person("me"), Person("other")
-
-
-@pytest.fixture
-def log(tmp_path: Path) -> Iterator[Log]:
-    """An open, empty log."""
-    log = new_log(tmp_path)
-    yield log
-    log.close()
 
 
 def test_an_empty_log_begins_with_a_state_entry(log: Log) -> None:

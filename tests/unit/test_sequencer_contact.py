@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from primary.changes import WithdrawHolder
@@ -25,18 +22,9 @@ from tests.support.sequencing import (
     Log,
     Person,
     hidden,
-    new_log,
 )
 
 ME, OTHER = Person("me"), Person("other")
-
-
-@pytest.fixture
-def log(tmp_path: Path) -> Iterator[Log]:
-    """An open, empty log."""
-    log = new_log(tmp_path)
-    yield log
-    log.close()
 
 
 def test_only_the_newest_public_contact_travels(log: Log) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -17,17 +16,9 @@ from primary.store.errors import FencedError, StoreUnavailableError
 from primary.store.store import Store
 from primary.store.writer import Writer
 from registry.limits import MAX_CHANGES_PER_BATCH
-from tests.support.sequencing import Log, Person, addresses, new_log
+from tests.support.sequencing import Log, Person, addresses
 
 ME = Person("me")
-
-
-@pytest.fixture
-def log(tmp_path: Path) -> Iterator[Log]:
-    """An open, empty log."""
-    log = new_log(tmp_path)
-    yield log
-    log.close()
 
 
 def _fail_inserts(log: Log, condition: str) -> None:

@@ -2,24 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
-
-import pytest
 
 from primary.sequencer import PRUNE_PAUSE_MS, PRUNE_STEP, RECEIPT_MS
-from tests.support.sequencing import Log, Person, addresses, new_log
+from tests.support.sequencing import Log, Person, addresses
 
 ME = Person("me")
-
-
-@pytest.fixture
-def log(tmp_path: Path) -> Iterator[Log]:
-    """An open, empty log."""
-    log = new_log(tmp_path)
-    yield log
-    log.close()
 
 
 def test_the_same_change_under_one_key_is_made_once(log: Log) -> None:
