@@ -41,15 +41,15 @@ def dns_answer(server: tuple[str, int], address: str, zone: str) -> str:
 
 
 def whois_answer(server: tuple[str, int], question: str) -> str:
-    """What the WHOIS server says (RFC 3912)."""
-    with socket.create_connection(server, timeout=ASK_SECONDS) as connection:
-        connection.sendall(question.encode() + b"\r\n")
-        received = b""
-        while len(received) < WHOIS_MAX_BYTES:
-            data = connection.recv(4096)
-            if not data:
-                break
-            received += data
+    """What the WHOIS server says (RFC 3912); empty when nothing answers."""
+    received = b""
+    try:
+        with socket.create_connection(server, timeout=ASK_SECONDS) as connection:
+            connection.sendall(question.encode() + b"\r\n")
+            while len(received) < WHOIS_MAX_BYTES and (data := connection.recv(4096)):
+                received += data
+    except OSError:
+        return ""
     return received.decode()
 
 
