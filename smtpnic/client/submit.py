@@ -43,7 +43,11 @@ class SubmitStream:
         self._key = key
         self._requests: queue.SimpleQueue[registration_pb2.SubmitRequest | None]
         self._requests = queue.SimpleQueue()
+        self._responses: queue.SimpleQueue[registration_pb2.SubmitResponse | grpc.RpcError | None]
+        self._responses = queue.SimpleQueue()
         self._call = method(iter(self._requests.get, None))
+        # Read elsewhere: a signal's exception in gRPC's code would leave its locks taken for ever.
+        threading.Thread(target=self._read, daemon=True).start()
 
     def __enter__(self) -> Self:
         return self
@@ -85,28 +89,26 @@ class SubmitStream:
         UnreachableError when the stream broke or stands still; MalformedError when the server
         does not keep to the protocol.
         """
-        is_silent = threading.Event()
-        watchdog = threading.Timer(MAX_SILENCE_SECONDS, self._give_up, (is_silent,))
-        watchdog.daemon = True
-        watchdog.start()
         try:
-            response = next(self._call)
-        except StopIteration:
-            raise self._broken("ended the stream") from None
-        except grpc.RpcError as error:
-            if is_silent.is_set():
-                raise self._broken(f"no answer within {MAX_SILENCE_SECONDS:g} s") from None
-            raise self._connection.translate(cast("grpc.Call", error)) from None
-        finally:
-            watchdog.cancel()
+            response = self._responses.get(timeout=MAX_SILENCE_SECONDS)
+        except queue.Empty:
+            raise self._broken(f"no answer within {MAX_SILENCE_SECONDS:g} s") from None
+        if response is None:
+            raise self._broken("ended the stream")
+        if isinstance(response, grpc.RpcError):
+            raise self._connection.translate(cast("grpc.Call", response)) from None
         return [
             problem_from(outcome.problem) if outcome.HasField("problem") else outcome.index
             for outcome in response.outcomes
         ]
 
-    def _give_up(self, is_silent: threading.Event) -> None:
-        is_silent.set()
-        self._call.cancel()
+    def _read(self) -> None:
+        try:
+            for response in self._call:
+                self._responses.put(response)
+            self._responses.put(None)
+        except grpc.RpcError as error:
+            self._responses.put(error)
 
     def _broken(self, how: str) -> UnreachableError:
         return UnreachableError(f"{self._connection.endpoint}: {how}", may_pass=True)
