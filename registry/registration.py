@@ -97,6 +97,12 @@ def outline_host(payload: bytes) -> str:
     return parse(log_pb2.Registration, payload).host
 
 
+def outline_registration(payload: bytes) -> tuple[int, int, str]:
+    """The status, `registered_ms` and host in payload bytes; as `outline_host`."""
+    message = parse(log_pb2.Registration, payload)
+    return message.status, message.registered_ms, message.host
+
+
 def _check_reason(reason: str) -> None:
     if any(unicodedata.category(character)[0] == "C" for character in reason):
         raise Problem("reason", "must be one line of printable characters", "reason")

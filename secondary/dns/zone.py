@@ -9,15 +9,11 @@ from typing import Final
 from dnslib import AAAA, CAA, NS, RR, SOA, TXT, A, DNSLabel
 
 from registry.address import Address
-from registry.kinds import Status
 from registry.label import parse_dashed
-from registry.registration import Registration
 from secondary.dns.codes import CLASS_IN, Rcode, Type
 from secondary.dns.reply import Reply
-from secondary.dns.table import NameTable
+from secondary.dns.table import Listing, NameTable
 
-# Any other does not exist for receivers: suspended, lapsed.
-LISTED: Final = (Status.NEW, Status.ACTIVE)
 # A registration that changes is seen everywhere within five minutes.
 NAME_TTL: Final = 300
 # Who is refused, registers and tries again waits a minute at most (RFC 2308, 5).
@@ -86,10 +82,10 @@ class Zone:
         else:
             # Nothing exists below a registered name, so one label is all there can be.
             address = _dashed_address(below)
-            registration = None if address is None else table.find(address)
-            if address is None or registration is None or registration.status not in LISTED:
+            listing = None if address is None else table.find(address)
+            if address is None or listing is None:
                 return self._absent(Rcode.NXDOMAIN, table)
-            records = _records_of(address, registration, owner, type_)
+            records = _records_of(address, listing, owner, type_)
         if records:
             return Reply(Rcode.NOERROR, answers=records, authoritative=True)
         return self._absent(Rcode.NOERROR, table)
@@ -127,22 +123,20 @@ def _dashed_address(below: tuple[bytes, ...]) -> Address | None:
     return parse_dashed(below[0].decode("ascii"))
 
 
-def _records_of(
-    address: Address, registration: Registration, owner: DNSLabel, type_: int
-) -> tuple[RR, ...]:
+def _records_of(address: Address, listing: Listing, owner: DNSLabel, type_: int) -> tuple[RR, ...]:
     own_type, data = (Type.A, A) if address.family == 4 else (Type.AAAA, AAAA)
     if type_ in (own_type, Type.ANY):
         return (_record(owner, own_type, NAME_TTL, data(tuple(address.packed))),)
     if type_ == Type.TXT:
-        return (_text(owner, NAME_TTL, describe(registration)),)
+        return (_text(owner, NAME_TTL, describe(listing)),)
     return ()
 
 
-def describe(registration: Registration) -> str:
+def describe(listing: Listing) -> str:
     """The machine-readable text of a registered name."""
-    since = datetime.fromtimestamp(registration.registered_ms / 1000, UTC).date().isoformat()
-    status = registration.status.name.lower()
-    return f"{_TEXT_VERSION}; since={since}; status={status}; host={registration.host}"
+    since = datetime.fromtimestamp(listing.since_s, UTC).date().isoformat()
+    status = listing.status.name.lower()
+    return f"{_TEXT_VERSION}; since={since}; status={status}; host={listing.host}"
 
 
 def _text(owner: DNSLabel, ttl: int, text: str) -> RR:
