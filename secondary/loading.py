@@ -1,4 +1,7 @@
-"""Loads a view from etcd at one revision, and serves nothing that the state root does not cover."""
+"""Loads a view from etcd at one revision, or from a file that another load left.
+
+Nothing is served that the state root does not cover.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Generic, TypeVar
 
 from registry.batch import outline_slot
@@ -16,6 +20,7 @@ from registry.state import State
 from registry.state_tree import StateTree
 from secondary.etcd import EtcdStore
 from secondary.layout import Generation, Layout, parse_number
+from secondary.table_file import TableHead, TableReader, TableWriter
 from secondary.trust import Trust
 from secondary.view import View
 
@@ -37,13 +42,19 @@ class Loaded(Generic[V]):
 
 
 def load(
-    store: EtcdStore, layout: Layout, trust: Trust, view: V, cancelled: threading.Event
+    store: EtcdStore,
+    layout: Layout,
+    trust: Trust,
+    view: V,
+    cancelled: threading.Event,
+    *,
+    table_file: Path | None = None,
 ) -> Loaded[V] | None:
     """Fills the empty `view` with the current generation; None while there is none.
 
-    VerificationError: what etcd holds is not what the registry signed. EtcdError: etcd is away,
-    or has compacted the revision meanwhile. Other threads go on in between; what they may not
-    do is write to `view`.
+    What was loaded is left in `table_file`. VerificationError: what etcd holds is not what the
+    registry signed. EtcdError: etcd is away, or has compacted the revision meanwhile. Other
+    threads go on in between; what they may not do is write to `view`.
     """
     current = store.get(layout.current)
     number = None if current.value is None else parse_number(current.value)
@@ -53,37 +64,82 @@ def load(
     cursor = store.get(generation.cursor, current.revision).value
     if cursor is None:
         raise MalformedError(f"generation {number} is current and has no cursor")
-    standing = trust.open(cursor)
+    pages = store.range_pages(generation.prefix, current.revision)
+    loaded = Loaded(view, generation, current.revision, cursor)
+    if table_file is None:
+        _load(loaded, trust, _records(view, pages, generation), cancelled)
+    else:
+        with TableWriter(table_file, TableHead(number, current.revision, cursor)) as writer:
+            records = _written(writer, _records(view, pages, generation))
+            _load(loaded, trust, records, cancelled)
+            writer.keep()
+    return loaded
+
+
+def load_file(
+    path: Path, layout: Layout, trust: Trust, view: V, cancelled: threading.Event
+) -> Loaded[V] | None:
+    """Fills the empty `view` with what was last loaded from etcd; None if there is no such file.
+
+    VerificationError: it is not what the registry signed. OSError: it cannot be read.
+    """
+    try:
+        file = path.open("rb")
+    except FileNotFoundError:
+        return None
+    with file:
+        reader = TableReader(file)
+        head = reader.head
+        loaded = Loaded(view, layout.generation(head.generation), head.revision, head.cursor)
+        _load(loaded, trust, iter(reader), cancelled)
+    return loaded
+
+
+def _load(
+    loaded: Loaded[V], trust: Trust, pages: Iterator[list[bytes]], cancelled: threading.Event
+) -> None:
+    """Fills the view with the records in these pages, and checks that they are all there are."""
+    standing = trust.open(loaded.cursor)
     with _gc_paused():
-        pages = store.range_pages(generation.prefix, current.revision)
-        tree = StateTree.build(_fill(view, pages, generation, cancelled))
+        tree = StateTree.build(_fill(loaded.view, pages, cancelled))
         _check(tree, standing.position.state)
         del tree
     _return_memory()
-    view.advance(standing)
-    return Loaded(view, generation, current.revision, cursor)
+    loaded.view.advance(standing)
 
 
-def _fill(
-    view: View,
-    pages: Iterator[list[tuple[bytes, bytes]]],
-    generation: Generation,
-    cancelled: threading.Event,
-) -> Iterator[bytes]:
+def _fill(view: View, pages: Iterator[list[bytes]], cancelled: threading.Event) -> Iterator[bytes]:
     """Puts every record into the view; yields the slots of the state tree that they make."""
-    own = (generation.cursor, generation.claim)
-    openings = generation.all_openings
     for page in pages:
         if cancelled.is_set():
             raise LoadCancelledError
+        for record in page:
+            # Kept by what it says itself: the state root covers that, and not where it stood.
+            state_key, payload, slot = outline_slot(record)
+            view.put(state_key, payload, record)
+            yield slot
+
+
+def _records(
+    view: View, pages: Iterator[list[tuple[bytes, bytes]]], generation: Generation
+) -> Iterator[list[bytes]]:
+    """The records of a generation; its openings go into the view on the way."""
+    own = (generation.cursor, generation.claim)
+    openings = generation.all_openings
+    for page in pages:
+        records = []
         for key, value in page:
             if key.startswith(openings):
                 _put_openings(view, generation, key, value)
             elif key not in own:
-                # Kept by what it says itself: the state root covers that, and not where it stood.
-                state_key, payload, slot = outline_slot(value)
-                view.put(state_key, payload, value)
-                yield slot
+                records.append(value)
+        yield records
+
+
+def _written(writer: TableWriter, pages: Iterator[list[bytes]]) -> Iterator[list[bytes]]:
+    for page in pages:
+        writer.add(page)
+        yield page
 
 
 def _put_openings(view: View, generation: Generation, key: bytes, value: bytes) -> None:

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from random import Random
 from typing import Final, Generic, TypeVar
 
@@ -26,7 +27,7 @@ from secondary.etcd import EtcdStore
 from secondary.etcd_contact import EtcdContact
 from secondary.etcd_values import EtcdCompacted, EtcdError
 from secondary.layout import Layout
-from secondary.loading import LoadCancelledError, load
+from secondary.loading import LoadCancelledError, Loaded, load, load_file
 from secondary.tail import Tail
 from secondary.track import RETRY_MAX_SECONDS, Track
 from secondary.trust import Trust
@@ -96,8 +97,12 @@ class Reader(Generic[V]):
         *,
         recheck_seconds: float,
         random: Random,
+        table_file: Path | None = None,
     ) -> None:
-        """`new_view` makes an empty view; every load fills a fresh one."""
+        """`new_view` makes an empty view; every load fills a fresh one.
+
+        What is loaded is left in `table_file`, and served after a restart until etcd was read.
+        """
         self.counts = ReaderCounts()
         self.contact = EtcdContact()
         # How many revisions etcd was ahead when it was last asked.
@@ -107,6 +112,7 @@ class Reader(Generic[V]):
         self._new_view = new_view
         self._recheck_seconds = recheck_seconds
         self._random = random
+        self._table_file = table_file
         self._serving: Track[V] | None = None
         self._stopping = threading.Event()
         # Set whenever there may be something to attend to before the next poll.
@@ -148,6 +154,8 @@ class Reader(Generic[V]):
 
     def _run(self) -> None:
         cause = Cause.START
+        if self._load_file():
+            cause = self._attend()
         while not self._stopping.is_set():
             current = self._current_revision()
             delay = self._renew(cause)
@@ -194,24 +202,59 @@ class Reader(Generic[V]):
         self.counts.loads += 1
         return None
 
+    def _load_file(self) -> bool:
+        """Serves what was loaded before the restart; its track tells whether etcd goes on from it.
+
+        False if there is no such file, or none that can be used.
+        """
+        path, started = self._table_file, time.monotonic()
+        if path is None:
+            return False
+        source, trust = self._source, self._trust()
+        try:
+            loaded = load_file(path, source.layout, trust, self._new_view(), self._stopping)
+        except LoadCancelledError:
+            return False
+        except (VerificationError, OSError) as error:
+            _log.warning("table_file.refused", file=str(path), reason=str(error))
+            return False
+        if loaded is None:
+            return False
+        self._serving = self._track(loaded, "table file", started)
+        self._serving.start()
+        return True
+
     def _load(self, cause: Cause) -> Track[V] | None:
         source, started = self._source, time.monotonic()
-        trust = Trust(source.verifier, source.freshness_verifier)
-        loaded = load(source.store, source.layout, trust, self._new_view(), self._stopping)
+        loaded = load(
+            source.store,
+            source.layout,
+            self._trust(),
+            self._new_view(),
+            self._stopping,
+            table_file=self._table_file,
+        )
         self.contact.answered()
         if loaded is None:
             return None
+        track = self._track(loaded, cause.value, started)
+        self._compare(loaded.view)
+        return track
+
+    def _trust(self) -> Trust:
+        return Trust(self._source.verifier, self._source.freshness_verifier)
+
+    def _track(self, loaded: Loaded[V], cause: str, started: float) -> Track[V]:
         _log.info(
             "replica.loaded",
-            cause=cause.value,
+            cause=cause,
             generation=loaded.generation.number,
             size=loaded.view.standing.position.checkpoint.size,
             records=loaded.view.standing.position.state.live_keys,
             seconds=round(time.monotonic() - started, 3),
         )
-        self._compare(loaded.view)
-        tail = Tail(loaded, source.layout, trust)
-        return Track(tail, source.store, self.contact, self._news, self._random)
+        tail = Tail(loaded, self._source.layout, self._trust())
+        return Track(tail, self._source.store, self.contact, self._news, self._random)
 
     def _compare(self, fresh: V) -> None:
         """Says so if the view that serves is not what it should be at its own size of the log."""

@@ -6,6 +6,7 @@ import asyncio
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from random import Random
 from typing import Protocol, TypeVar
 
@@ -38,7 +39,9 @@ class Server(Protocol):
         """Ends."""
 
 
-def make_reader(settings: SecondarySettings, new_view: Callable[[], V]) -> Reader[V]:
+def make_reader(
+    settings: SecondarySettings, new_view: Callable[[], V], table_file: Path | None = None
+) -> Reader[V]:
     """A reader of the replica that the settings name; nothing is sent yet."""
     source = Source(
         EtcdStore(settings.etcd_endpoints, settings.etcd.tls),
@@ -51,6 +54,7 @@ def make_reader(settings: SecondarySettings, new_view: Callable[[], V]) -> Reade
         new_view,
         recheck_seconds=settings.recheck_seconds,
         random=Random(),  # noqa: S311
+        table_file=table_file,
     )
 
 

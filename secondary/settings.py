@@ -116,6 +116,8 @@ class DnsSettings(Section):
         "b.ns.smtpnic.net",
     )
     hostmaster: str = "hostmaster.smtpnic.net"
+    # Keep what was loaded in the data directory: a restart serves it before etcd was read.
+    table_file: bool = True
 
 
 class WhoisSettings(Section):
@@ -227,6 +229,11 @@ class SecondarySettings(Settings):
     def etcd_endpoints(self) -> tuple[str, ...]:
         """Where etcd is: the cluster's endpoints, or the child's socket."""
         return self.etcd.endpoints or (f"unix:{self.etcd_socket}",)
+
+    @property
+    def dns_table_file(self) -> Path | None:
+        """What DNS serves after a restart until etcd was read; None where it is not kept."""
+        return self.data_dir / "dns.table" if self.dns.table_file else None
 
     @property
     def tiles_dir(self) -> Path:

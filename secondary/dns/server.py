@@ -26,7 +26,7 @@ from secondary.settings import DnsSettings, SecondarySettings
 
 def run(settings: SecondarySettings) -> None:
     """Answers DNS until SIGTERM or SIGINT; ConfigurationError if it cannot."""
-    reader = make_reader(settings, DictTable)
+    reader = make_reader(settings, DictTable, settings.dns_table_file)
     responder = Responder(
         _zone(settings.dns), lambda: reader.view, max_silence_seconds=settings.max_silence_seconds
     )

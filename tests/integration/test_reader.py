@@ -61,7 +61,13 @@ class CuttableStore(EtcdStore):
 class Cluster:
     """A log in etcd and a reader of it; the reader starts with the block and ends with it."""
 
-    def __init__(self, etcd: EtcdProcess, *, recheck_seconds: float = NEVER_BY_ITSELF) -> None:
+    def __init__(
+        self,
+        etcd: EtcdProcess,
+        *,
+        recheck_seconds: float = NEVER_BY_ITSELF,
+        table_file: Path | None = None,
+    ) -> None:
         self.etcd = etcd
         self.log = LogBuilder()
         self.log.put_holder()
@@ -70,8 +76,26 @@ class Cluster:
         self.store = EtcdStore([etcd.endpoint])
         self.stored = StoredLog(self.store, self.log)
         self.reader_store = CuttableStore([etcd.endpoint], call_seconds=2)
+        self._recheck_seconds = recheck_seconds
+        self._table_file = table_file
+        self.reader = self.new_reader()
+
+    def new_reader(self) -> Reader[DictTable]:
+        """A reader that has loaded nothing yet."""
         source = Source(self.reader_store, LAYOUT, self.log.verifier, self.log.freshness_verifier)
-        self.reader = Reader(source, DictTable, recheck_seconds=recheck_seconds, random=Random(1))
+        return Reader(
+            source,
+            DictTable,
+            recheck_seconds=self._recheck_seconds,
+            random=Random(1),
+            table_file=self._table_file,
+        )
+
+    def restart(self) -> None:
+        """Ends the reader and starts another."""
+        self.reader.stop()
+        self.reader = self.new_reader()
+        self.reader.start()
 
     def __enter__(self) -> Self:
         self.reader.start()
