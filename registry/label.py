@@ -54,6 +54,24 @@ def parse_reversed(labels: Sequence[str]) -> Address | None:
     return Address(bytes.fromhex("".join(reversed(labels))))
 
 
+def reversed_ranges(labels: Sequence[str]) -> list[tuple[Address, Address]]:
+    """First and last of the addresses whose reversed names stand below the name of these labels.
+
+    Two ranges where octets may be nibbles too: below `4.3` stand 3.4.0.0/16 and 3400::/8. Below
+    `4.3.2.1`, an IPv4 address itself, stands 1234::/16. None where no address can stand.
+    """
+    ranges = []
+    if 0 < len(labels) < IPV4_BYTES and all(label in _OCTETS for label in labels):
+        known = bytes([_OCTETS[label] for label in reversed(labels)])
+        ranges.append((known.ljust(IPV4_BYTES, b"\0"), known.ljust(IPV4_BYTES, b"\xff")))
+    digits = _GROUPS * _GROUP_DIGITS
+    if 0 < len(labels) < digits and _NIBBLES.issuperset(labels):
+        begun = "".join(reversed(labels))
+        ends = begun.ljust(digits, "0"), begun.ljust(digits, "f")
+        ranges.append((bytes.fromhex(ends[0]), bytes.fromhex(ends[1])))
+    return [(Address(first), Address(last)) for first, last in ranges]
+
+
 def _from_octets(octets: Sequence[str]) -> Address | None:
     try:
         return Address(bytes([_OCTETS[octet] for octet in octets]))

@@ -19,6 +19,7 @@ from node.logging import LogFormat, LogLevel
 from node.settings import Positive, Section, Settings, SettingsEndpoint, SettingsPath
 from registry.errors import RegistryError
 from registry.note import CosignatureVerifier, Verifier
+from secondary.dns.rate_limit import ERROR_LIMIT, MAX_LIMIT, NEGATIVE_LIMIT, POSITIVE_LIMIT
 from secondary.etcd_values import EtcdTls
 from secondary.layout import Layout
 
@@ -34,6 +35,7 @@ CLIENT_SOCKET: Final = "client:1"
 _ENDPOINT: Final = re.compile(r"(unix:/.+|[^\s/]+:[0-9]{1,5})")
 
 Seconds = Annotated[float, Field(gt=0)]
+RateLimit = Annotated[int, Field(ge=0, le=MAX_LIMIT)]
 
 
 class Role(StrEnum):
@@ -118,6 +120,40 @@ class DnsSettings(Section):
     hostmaster: str = "hostmaster.smtpnic.net"
     # Keep what was loaded in the data directory: a restart serves it before etcd was read.
     table_file: bool = True
+    # The reversed lists: what is registered, what is not. `list.` and `unlisted.` before `zone`.
+    list_zone: str | None = None
+    unlisted_zone: str | None = None
+    # Told to who is refused for not being registered; default: https:// and `zone`.
+    register_at: str | None = None
+    # What this server says of itself; nothing while empty (RFC 5001, RFC 4892).
+    nsid: str = ""
+    identity: str = ""
+    version: str = ""
+    # Secrets that a site's servers share (RFC 9018): 32 hexadecimal digits a line, the first makes
+    # cookies, all verify. Without the file, one that nobody else knows.
+    cookie_secret_file: SettingsPath | None = None
+    # Answers over UDP a second to one network, IPv4 /24 or IPv6 /56; 0 for no limit.
+    positive_limit: RateLimit = POSITIVE_LIMIT
+    negative_limit: RateLimit = NEGATIVE_LIMIT
+    error_limit: RateLimit = ERROR_LIMIT
+
+    @model_validator(mode="after")
+    def _origins_differ(self) -> Self:
+        if len(set(self.origins)) < len(self.origins):
+            raise ValueError(
+                f"zone, list_zone and unlisted_zone are {', '.join(self.origins)}: "
+                "expected three different names"
+            )
+        return self
+
+    @property
+    def origins(self) -> tuple[str, str, str]:
+        """The names of the zones: dashed names, the list, its opposite."""
+        return (
+            self.zone,
+            self.list_zone or f"list.{self.zone}",
+            self.unlisted_zone or f"unlisted.{self.zone}",
+        )
 
 
 class WhoisSettings(Section):

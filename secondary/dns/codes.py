@@ -7,7 +7,7 @@ from typing import Final
 
 
 class Rcode(IntEnum):
-    """Response codes (RFC 1035, 4.1.1; BADVERS: RFC 6891, 6.1.3)."""
+    """Response codes (RFC 1035, 4.1.1; BADVERS: RFC 6891, 6.1.3; BADCOOKIE: RFC 7873, 8)."""
 
     NOERROR = 0
     FORMERR = 1
@@ -16,6 +16,7 @@ class Rcode(IntEnum):
     NOTIMP = 4
     REFUSED = 5
     BADVERS = 16
+    BADCOOKIE = 23
 
 
 class Type(IntEnum):
@@ -27,6 +28,7 @@ class Type(IntEnum):
     TXT = 16
     AAAA = 28
     OPT = 41
+    DS = 43
     IXFR = 251
     AXFR = 252
     ANY = 255
@@ -43,7 +45,16 @@ class ExtendedError(IntEnum):
     INVALID_DATA = 24
 
 
+class Option(IntEnum):
+    """EDNS options that mean something here."""
+
+    # RFC 5001, 2.1; RFC 7873, 4; RFC 8914, 2.
+    NSID = 3
+    COOKIE = 10
+    EXTENDED_ERROR = 15
+
+
 CLASS_IN: Final = 1
+CLASS_CHAOS: Final = 3
 OPCODE_QUERY: Final = 0
-OPTION_EXTENDED_ERROR: Final = 15
 EDNS_VERSION: Final = 0

@@ -6,6 +6,8 @@ from secondary.dns.codes import Rcode
 from secondary.dns.reply import Transport
 
 _RCODES = 16
+# By the four bits in the header: BADVERS counts as NOERROR, and nothing else looks as BADCOOKIE.
+_NAMES = {code & 0xF: code.name for code in reversed(Rcode)}
 
 
 class AnswerCounter:
@@ -13,7 +15,7 @@ class AnswerCounter:
 
     def __init__(self, transport: Transport) -> None:
         self.transport = transport
-        # By response code; BADVERS counts as NOERROR, which is what its header says.
+        # By response code, as the header says it.
         self.by_rcode = [0] * _RCODES
         # Left without an answer: responses, and messages too short to be one.
         self.ignored = 0
@@ -26,4 +28,4 @@ class AnswerCounter:
 
     def answers(self) -> dict[str, int]:
         """How many answers there were by name of the response code, those at zero left out."""
-        return {Rcode(rcode).name: count for rcode, count in enumerate(self.by_rcode) if count}
+        return {_NAMES[rcode]: count for rcode, count in enumerate(self.by_rcode) if count}

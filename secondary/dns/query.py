@@ -10,7 +10,7 @@ import struct
 from dataclasses import dataclass
 from typing import Final
 
-from secondary.dns.codes import OPCODE_QUERY, Type
+from secondary.dns.codes import OPCODE_QUERY, Option, Type
 
 _HEADER: Final = struct.Struct("!HHHHHH")
 _QUESTION_TAIL: Final = struct.Struct("!HH")
@@ -23,6 +23,10 @@ MAX_NAME_BYTES: Final = 255
 MAX_LABEL_BYTES: Final = 63
 # An OPT, a TSIG or SIG(0), an IXFR's SOA: no query has a use for more.
 MAX_RECORDS: Final = 8
+# RFC 7873, 4: eight bytes of the client's, alone or with 8 to 32 of the server's.
+CLIENT_COOKIE_BYTES: Final = 8
+_MIN_COOKIE_BYTES: Final = 16
+_MAX_COOKIE_BYTES: Final = 40
 
 RESPONSE_FLAG: Final = 0x8000
 DNSSEC_OK_FLAG: Final = 0x8000
@@ -61,16 +65,24 @@ class Edns:
     payload_bytes: int
     version: int
     dnssec_ok: bool
+    # RFC 7873, 4: of a length that a cookie can have.
+    cookie: bytes | None = None
+    # RFC 5001, 2.1.
+    wants_nsid: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """One question; `labels` as sent, letter case included, the root's empty label left out."""
+    """One question; `labels` as sent, letter case included, the root's empty label left out.
+
+    Without any question, `question_bytes` is 0, and the query is for a cookie (RFC 7873, 5.4).
+    """
 
     labels: tuple[bytes, ...]
     type: int
     class_: int
     edns: Edns | None
+    question_bytes: int
 
 
 def parse_header(wire: bytes) -> Header | None:
@@ -82,21 +94,32 @@ def parse_header(wire: bytes) -> Header | None:
 
 def parse_query(wire: bytes, header: Header) -> Query:
     """The question and the EDNS part; QueryFormatError if there is not exactly one question."""
-    # RFC 9619: a QUERY with more than one question is a format error.
-    if header.questions != 1:
-        raise QueryFormatError(f"{header.questions} questions")
     try:
+        if header.questions == 0:
+            return _parse_cookie_query(wire, header)
+        # RFC 9619: a QUERY with more than one question is a format error.
+        if header.questions != 1:
+            raise QueryFormatError(f"{header.questions} questions")
         labels, offset = _read_name(wire, HEADER_BYTES)
         type_, class_ = _QUESTION_TAIL.unpack_from(wire, offset)
         # A meta-type that stands only in the additional section (RFC 6891, 6.1.1).
         if type_ == Type.OPT:
             raise QueryFormatError("a question for OPT")
+        offset += _QUESTION_TAIL.size
         edns = None
         if header.opcode == OPCODE_QUERY:
-            edns = _read_edns(wire, offset + _QUESTION_TAIL.size, header)
+            edns = _read_edns(wire, offset, header)
     except (struct.error, IndexError):
         raise QueryFormatError("the message ends too early") from None
-    return Query(labels, type_, class_, edns)
+    return Query(labels, type_, class_, edns, offset - HEADER_BYTES)
+
+
+def _parse_cookie_query(wire: bytes, header: Header) -> Query:
+    """RFC 7873, 5.4: with a cookie, and only with one, the question may be missing."""
+    edns = _read_edns(wire, HEADER_BYTES, header)
+    if edns is None or edns.cookie is None:
+        raise QueryFormatError("no question")
+    return Query((), 0, 0, edns, 0)
 
 
 def _read_name(wire: bytes, offset: int) -> tuple[tuple[bytes, ...], int]:
@@ -143,16 +166,33 @@ def _read_edns(wire: bytes, offset: int, header: Header) -> Edns | None:
         if type_ == Type.OPT and number >= before:
             if edns is not None or wire[owner] != 0:
                 raise QueryFormatError("a second OPT, or one that is not at the root")
-            _check_options(wire, offset, end)
-            edns = Edns(class_, ttl >> 16 & 0xFF, bool(ttl & DNSSEC_OK_FLAG))
+            cookie, wants_nsid = _read_options(wire, offset, end)
+            version = ttl >> 16 & 0xFF
+            edns = Edns(class_, version, bool(ttl & DNSSEC_OK_FLAG), cookie, wants_nsid)
         offset = end
     return edns
 
 
-def _check_options(wire: bytes, offset: int, end: int) -> None:
-    """Options are ignored, but they have to fill the OPT record exactly."""
+def _read_options(wire: bytes, offset: int, end: int) -> tuple[bytes | None, bool]:
+    """The first cookie (RFC 7873, 5.3), and whether NSID is there; others mean nothing here.
+
+    They have to fill the OPT record exactly.
+    """
+    cookie, wants_nsid = None, False
     while offset < end:
-        _, length = _OPTION.unpack_from(wire, offset)
-        offset += _OPTION.size + length
+        code, length = _OPTION.unpack_from(wire, offset)
+        offset += _OPTION.size
+        if code == Option.COOKIE and cookie is None:
+            cookie = wire[offset : offset + length]
+        elif code == Option.NSID:
+            wants_nsid = True
+        offset += length
     if offset != end:
         raise QueryFormatError("an EDNS option reaches past its record's end")
+    if cookie is not None and not _is_cookie_length(len(cookie)):
+        raise QueryFormatError(f"a cookie of {len(cookie)} bytes")
+    return cookie, wants_nsid
+
+
+def _is_cookie_length(length: int) -> bool:
+    return length == CLIENT_COOKIE_BYTES or _MIN_COOKIE_BYTES <= length <= _MAX_COOKIE_BYTES

@@ -1,22 +1,19 @@
-"""What is said, and how it is put into bytes (RFC 1035, 4.1; RFC 6891, 6)."""
+"""What is said, and how it is put into bytes (RFC 1035, 4.1)."""
 
 from __future__ import annotations
 
-import struct
 from dataclasses import dataclass
 from enum import Enum
-from functools import cache
 from typing import Final
 
-from dnslib import EDNS0, RR, DNSHeader, DNSLabel, DNSQuestion, DNSRecord, EDNSOption
+from dnslib import RR, DNSHeader, DNSLabel, DNSQuestion, DNSRecord
 
-from secondary.dns.codes import EDNS_VERSION, OPTION_EXTENDED_ERROR, ExtendedError, Rcode
+from secondary.dns.codes import ExtendedError, Rcode
+from secondary.dns.edns import EDNS_UDP_BYTES
 from secondary.dns.query import HEADER_BYTES, RESPONSE_FLAG, Edns, Header, Query
 
 # RFC 1035, 4.2.1: without EDNS.
 PLAIN_UDP_BYTES: Final = 512
-# What passes every path unfragmented (DNS flag day 2020); offered, and never exceeded.
-EDNS_UDP_BYTES: Final = 1232
 # RFC 1035, 4.2.2: a 16-bit length goes before a message over TCP.
 TCP_BYTES: Final = 65535
 
@@ -24,7 +21,9 @@ AUTHORITATIVE_FLAG: Final = 0x0400
 TRUNCATED_FLAG: Final = 0x0200
 # Opcode and RD go back as they came (RFC 1035, 4.1.1), and CD too (RFC 4035, 3.1.6).
 _ECHOED_FLAGS: Final = 0x7910
-_EDE_CODE: Final = struct.Struct("!H")
+# Where the header counts: answers and authorities in four bytes, the least of additionals' two.
+_COUNTS: Final = slice(6, 10)
+_ADDITIONALS: Final = 11
 
 
 class Transport(Enum):
@@ -45,62 +44,67 @@ class Reply:
     extended_error: tuple[ExtendedError, str] | None = None
 
 
-def bare(header: Header, rcode: Rcode) -> bytes:
+@dataclass(frozen=True, slots=True)
+class Response:
+    """An answer in bytes.
+
+    `question_bytes` of question follow its header, and `opt_bytes` of OPT record end it.
+    """
+
+    wire: bytes
+    question_bytes: int = 0
+    opt_bytes: int = 0
+    # The query had a cookie that only somebody at its address can have.
+    is_client_known: bool = False
+
+    def truncated(self) -> bytes:
+        """The same without its records, TC set: what there is to say is said over TCP."""
+        header = bytearray(self.wire[:HEADER_BYTES])
+        header[2] |= TRUNCATED_FLAG >> 8
+        header[_COUNTS] = bytes(4)
+        question = self.wire[HEADER_BYTES : HEADER_BYTES + self.question_bytes]
+        return bytes(header) + question + self.wire[len(self.wire) - self.opt_bytes :]
+
+
+def bare(header: Header, rcode: Rcode) -> Response:
     """A header alone: the question could not be read, or means something else in this opcode."""
     flags = RESPONSE_FLAG | header.flags & _ECHOED_FLAGS | rcode
     packed = header.id.to_bytes(2, "big") + flags.to_bytes(2, "big")
-    return packed.ljust(HEADER_BYTES, b"\0")
+    return Response(packed.ljust(HEADER_BYTES, b"\0"))
 
 
 def encode(
-    header: Header, query: Query, owner: DNSLabel, reply: Reply, transport: Transport
-) -> bytes:
-    """The answer to `query`; `owner` is its name. What does not fit is left out and TC set."""
+    header: Header,
+    query: Query,
+    owner: DNSLabel,
+    reply: Reply,
+    opt: bytes,
+    *,
+    is_client_known: bool,
+) -> Response:
+    """The answer to `query`, however long; `owner` is its name, `opt` the OPT record or nothing."""
     flags = RESPONSE_FLAG | header.flags & _ECHOED_FLAGS | reply.rcode & 0xF
     if reply.authoritative:
         flags |= AUTHORITATIVE_FLAG
+    questions = [DNSQuestion(owner, query.type, query.class_)] if query.question_bytes else []
     message = DNSRecord(
         DNSHeader(header.id, flags),
-        questions=[DNSQuestion(owner, query.type, query.class_)],
+        questions=questions,
         rr=list(reply.answers),
         auth=list(reply.authority),
-        ar=_additional(query.edns, reply),
     )
     wire = message.pack()
-    if len(wire) > _size_limit(query.edns, transport):
-        message.header.bitmap |= TRUNCATED_FLAG
-        message.rr, message.auth = [], []
-        wire = message.pack()
-    return bytes(wire)
+    if opt:
+        wire[_ADDITIONALS] = 1
+        wire += opt
+    return Response(bytes(wire), query.question_bytes, len(opt), is_client_known)
 
 
-def _size_limit(edns: Edns | None, transport: Transport) -> int:
+def size_limit(edns: Edns | None, transport: Transport) -> int:
+    """How many bytes an answer may have; what is longer is truncated."""
     if transport is Transport.TCP:
         return TCP_BYTES
     if edns is None:
         return PLAIN_UDP_BYTES
     # RFC 6891, 6.2.3: a payload size below 512 counts as 512.
     return min(max(edns.payload_bytes, PLAIN_UDP_BYTES), EDNS_UDP_BYTES)
-
-
-def _additional(edns: Edns | None, reply: Reply) -> list[RR]:
-    """No OPT unless the query had one (RFC 6891, 7)."""
-    if edns is None:
-        return []
-    return [_opt(edns.dnssec_ok, reply.rcode >> 4, reply.extended_error)]
-
-
-@cache
-def _opt(dnssec_ok: bool, extended_rcode: int, error: tuple[ExtendedError, str] | None) -> EDNS0:
-    """The OPT record; there are only so many, and each costs as much to make as an answer."""
-    options = []
-    if error is not None:
-        code, text = error
-        options.append(EDNSOption(OPTION_EXTENDED_ERROR, _EDE_CODE.pack(code) + text.encode()))
-    return EDNS0(
-        ext_rcode=extended_rcode,
-        version=EDNS_VERSION,
-        flags="do" if dnssec_ok else "",
-        udp_len=EDNS_UDP_BYTES,
-        opts=options,
-    )

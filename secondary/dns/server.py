@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
+import secrets
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 
 from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from node.endpoint import Endpoint
 from node.errors import ConfigurationError
+from node.files import read_private
 from secondary.connections import ConnectionLimits
+from secondary.dns.cookies import ServerCookies
 from secondary.dns.counters import AnswerCounter
+from secondary.dns.dashed_zone import DashedNames
+from secondary.dns.identity import Identity
+from secondary.dns.list_zone import ListedNames
+from secondary.dns.rate_limit import KEY_BYTES, AnswerKind, RateLimiter, RateLimits, kind_of
 from secondary.dns.reply import Transport
 from secondary.dns.responder import Responder
-from secondary.dns.table import DictTable
+from secondary.dns.table import DictTable, NameTable
 from secondary.dns.tcp import MAX_CONNECTIONS, MAX_CONNECTIONS_A_CLIENT, TcpListener
 from secondary.dns.tcp_places import TcpPlaces
 from secondary.dns.transport import Answer
 from secondary.dns.udp import UdpListener
-from secondary.dns.zone import Zone, ZoneNames
+from secondary.dns.unlisted_zone import UnlistedNames
+from secondary.dns.zone import Contents, Zone, ZoneNames
+from secondary.dns.zones import Zones
 from secondary.serving import ServingProcess, make_reader
 from secondary.settings import DnsSettings, SecondarySettings
 
@@ -27,24 +37,73 @@ from secondary.settings import DnsSettings, SecondarySettings
 def run(settings: SecondarySettings) -> None:
     """Answers DNS until SIGTERM or SIGINT; ConfigurationError if it cannot."""
     reader = make_reader(settings, DictTable, settings.dns_table_file)
-    responder = Responder(
-        _zone(settings.dns), lambda: reader.view, max_silence_seconds=settings.max_silence_seconds
-    )
-
-    def answer(wire: bytes, transport: Transport) -> bytes | None:
-        return responder.answer(wire, transport, time.time())
-
-    server = DnsServer([settings.dns.listen], answer)
+    responder = _responder(settings, lambda: reader.view)
+    limiter = RateLimiter(_limits(settings.dns), secrets.token_bytes(KEY_BYTES))
+    server = DnsServer([settings.dns.listen], LimitedAnswers(responder, limiter))
     process = ServingProcess(reader, settings.dns.http, server, settings.drain_seconds)
     process.metrics.register(AnswerCollector(server.counters))
+    process.metrics.register(LimitCollector(limiter))
     process.run()
 
 
-def _zone(dns: DnsSettings) -> Zone:
+def _responder(settings: SecondarySettings, table: Callable[[], NameTable | None]) -> Responder:
+    dns = settings.dns
     try:
-        return Zone(ZoneNames(dns.zone, dns.name_servers, dns.hostmaster))
+        return Responder(
+            _zones(dns),
+            table,
+            max_silence_seconds=settings.max_silence_seconds,
+            cookies=_cookies(dns.cookie_secret_file),
+            identity=Identity(dns.nsid, dns.identity, dns.version),
+        )
     except ValueError as error:
         raise ConfigurationError(f"dns: {error}") from error
+
+
+def _zones(dns: DnsSettings) -> Zones:
+    contents: tuple[Contents, ...] = (
+        DashedNames(),
+        ListedNames(),
+        UnlistedNames(dns.register_at or f"https://{dns.zone}/"),
+    )
+    return Zones(
+        Zone(ZoneNames(origin, dns.name_servers, dns.hostmaster), names)
+        for origin, names in zip(dns.origins, contents, strict=True)
+    )
+
+
+def _cookies(path: Path | None) -> ServerCookies:
+    if path is None:
+        return ServerCookies.of_one_process()
+    try:
+        return ServerCookies.parse(read_private(path).decode("ascii"))
+    except ValueError as error:
+        raise ConfigurationError(f"{path}: {error}") from error
+
+
+def _limits(dns: DnsSettings) -> RateLimits:
+    return RateLimits(dns.positive_limit, dns.negative_limit, dns.error_limit)
+
+
+class LimitedAnswers:
+    """What the transports ask: a responder, and over UDP the limits on what it says."""
+
+    def __init__(self, responder: Responder, limiter: RateLimiter) -> None:
+        self._responder = responder
+        self._limiter = limiter
+
+    def __call__(self, wire: bytes, transport: Transport, client: bytes) -> bytes | None:
+        """The answer to send to `client`, None to stay silent."""
+        response = self._responder.respond(wire, transport, time.time(), client)
+        if response is None:
+            return None
+        # Over TCP, and with a cookie of ours, the client's address is no forgery.
+        if transport is Transport.TCP or response.is_client_known:
+            return response.wire
+        now_us = time.monotonic_ns() // 1000
+        if self._limiter.admits(client, kind_of(response.wire), now_us):
+            return response.wire
+        return response.truncated()
 
 
 class DnsServer:
@@ -109,3 +168,19 @@ class AnswerCollector(Collector):
             ignored.add_metric([transport.value], sum(counter.ignored for counter in mine))
             failed.add_metric([transport.value], sum(counter.failed for counter in mine))
         return answers, ignored, failed
+
+
+class LimitCollector(Collector):
+    """Shows what the limits held back."""
+
+    def __init__(self, limiter: RateLimiter) -> None:
+        self._limiter = limiter
+
+    def collect(self) -> Iterable[Metric]:
+        """The metrics as they are now."""
+        limited = CounterMetricFamily(
+            "smtpnic_dns_limited", "Answers over UDP replaced by TC.", labels=["kind"]
+        )
+        for kind in AnswerKind:
+            limited.add_metric([kind.name.lower()], self._limiter.limited[kind])
+        return (limited,)

@@ -11,7 +11,7 @@ from node.endpoint import Endpoint
 from secondary.dns.counters import AnswerCounter
 from secondary.dns.reply import Transport
 from secondary.dns.tcp_places import TcpPlaces
-from secondary.dns.transport import MAX_QUERY_BYTES, Answer, answer_or_silence
+from secondary.dns.transport import MAX_QUERY_BYTES, Answer, answer_or_silence, packed_host
 from secondary.sockets import bound_socket
 
 # BIND's tcp-clients and tcp-idle-timeout; a quarter of them for one client.
@@ -78,6 +78,7 @@ class TcpConnection(asyncio.Protocol):
         self._turn: asyncio.Handle | None = None
         self._end: asyncio.TimerHandle | None = None
         self._host = ""
+        self._client = b""
 
     @property
     def host(self) -> str:
@@ -89,6 +90,7 @@ class TcpConnection(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
         self._host = transport.get_extra_info("peername")[0]
+        self._client = packed_host(self._host)
         if not self._listener.places.take(self, asyncio.get_running_loop().time()):
             transport.abort()
             return
@@ -171,7 +173,8 @@ class TcpConnection(asyncio.Protocol):
         return wire
 
     def _reply_to(self, wire: bytes) -> None:
-        reply = answer_or_silence(self._listener.answer, wire, self._listener.counter)
+        listener = self._listener
+        reply = answer_or_silence(listener.answer, wire, listener.counter, self._client)
         if reply is None:
             # Whoever sends what cannot be answered does not speak DNS here.
             self.close()

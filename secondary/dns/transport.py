@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from typing import Final
 
@@ -9,8 +10,9 @@ from node.logging import get_logger
 from secondary.dns.counters import AnswerCounter
 from secondary.dns.reply import Transport
 
-# The answer to a query's bytes, or None to stay silent; it may be called by many threads.
-Answer = Callable[[bytes, Transport], bytes | None]
+# The answer to a query's bytes, or None to stay silent; it may be called by many threads. The
+# last argument is the client's packed address.
+Answer = Callable[[bytes, Transport, bytes], bytes | None]
 
 # No query is longer: a name, an OPT with its options, a signature.
 MAX_QUERY_BYTES: Final = 4096
@@ -18,10 +20,19 @@ MAX_QUERY_BYTES: Final = 4096
 _log = get_logger("dns")
 
 
-def answer_or_silence(answer: Answer, wire: bytes, counter: AnswerCounter) -> bytes | None:
+def packed_host(host: str) -> bytes:
+    """The packed form of an address as a socket tells it."""
+    if ":" in host:
+        return socket.inet_pton(socket.AF_INET6, host.partition("%")[0])
+    return socket.inet_aton(host)
+
+
+def answer_or_silence(
+    answer: Answer, wire: bytes, counter: AnswerCounter, client: bytes
+) -> bytes | None:
     """The answer, None for silence; an error of ours costs one answer and not the thread."""
     try:
-        reply = answer(wire, counter.transport)
+        reply = answer(wire, counter.transport, client)
     except Exception:  # noqa: BLE001 - whatever it is
         counter.failed += 1
         # At every power of two, so that a query which fails us cannot fill the disk.

@@ -10,7 +10,7 @@ from typing import Any, Final
 from node.endpoint import Endpoint
 from secondary.dns.counters import AnswerCounter
 from secondary.dns.reply import Transport
-from secondary.dns.transport import MAX_QUERY_BYTES, Answer, answer_or_silence
+from secondary.dns.transport import MAX_QUERY_BYTES, Answer, answer_or_silence, packed_host
 from secondary.sockets import bound_socket
 
 # Room for the datagrams of some tens of milliseconds; the kernel takes what it allows.
@@ -68,7 +68,8 @@ class UdpListener:
             except OSError:
                 # Nothing came in time, or the kernel had no memory: neither is the end.
                 continue
-            reply = answer_or_silence(self._answer, wire, self.counter)
+            client = packed_host(peer[0])
+            reply = answer_or_silence(self._answer, wire, self.counter, client)
             if reply is not None:
                 self._send(reply, ancillary, peer)
 

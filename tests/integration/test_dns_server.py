@@ -38,7 +38,7 @@ ANSWER_SECONDS = 5.0
 QUERY = b"\x12\x34 a query"
 
 
-def echo(wire: bytes, transport: Transport) -> bytes | None:
+def echo(wire: bytes, transport: Transport, client: bytes) -> bytes | None:
     """Answers with the query and how it came; fails and stays silent when it is told to."""
     if wire.endswith(b"fail"):
         raise RuntimeError("asked for")

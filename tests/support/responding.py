@@ -5,19 +5,20 @@ from __future__ import annotations
 import dns.message
 
 from registry.kinds import Status
+from secondary.dns.cookies import ServerCookies
+from secondary.dns.dashed_zone import DashedNames
+from secondary.dns.identity import Identity
+from secondary.dns.list_zone import ListedNames
 from secondary.dns.reply import Transport
 from secondary.dns.responder import Responder
-from secondary.dns.table import DictTable
-from secondary.dns.zone import Zone, ZoneNames
+from secondary.dns.table import DictTable, NameTable
+from secondary.dns.unlisted_zone import UnlistedNames
+from secondary.dns.zone import Contents, Zone, ZoneNames
+from secondary.dns.zones import Zones
 from tests.support.views import NOW_S, put_registration, registration, standing
 
-ZONE = Zone(
-    ZoneNames(
-        "smtpnic.example",
-        ("a.ns.nic.example", "b.ns.nic.example"),
-        "hostmaster.smtpnic.example",
-    )
-)
+NAME_SERVERS = ("a.ns.nic.example", "b.ns.nic.example")
+HOSTMASTER = "hostmaster.smtpnic.example"
 MAX_SILENCE_SECONDS = 14 * 86400
 V4 = "192-0-2-36.smtpnic.example."
 V6 = "2001-0db8-0000-0000-0000-0000-0000-0036.smtpnic.example."
@@ -35,8 +36,49 @@ def _loaded_table() -> DictTable:
 
 
 TABLE = _loaded_table()
-RESPONDER = Responder(ZONE, lambda: TABLE, max_silence_seconds=MAX_SILENCE_SECONDS)
-NEVER_LOADED = Responder(ZONE, lambda: None, max_silence_seconds=MAX_SILENCE_SECONDS)
+SECRET = bytes(range(16))
+COOKIES = ServerCookies([SECRET])
+# Whose queries these are, unless a test says otherwise.
+CLIENT = bytes([198, 51, 100, 7])
+
+
+def zone(origin: str, contents: Contents, name_servers: tuple[str, ...] = NAME_SERVERS) -> Zone:
+    """A zone with these contents."""
+    return Zone(ZoneNames(origin, name_servers, HOSTMASTER), contents)
+
+
+def three_zones(name_servers: tuple[str, ...] = NAME_SERVERS) -> Zones:
+    """The zones with their usual names, the lists within the first."""
+    return Zones(
+        [
+            zone("smtpnic.example", DashedNames(), name_servers),
+            zone("list.smtpnic.example", ListedNames(), name_servers),
+            zone(
+                "unlisted.smtpnic.example", UnlistedNames("https://smtpnic.example/"), name_servers
+            ),
+        ]
+    )
+
+
+def make_responder(
+    table: NameTable | None = TABLE,
+    *,
+    zones: Zones | None = None,
+    cookies: ServerCookies = COOKIES,
+    identity: Identity | None = None,
+) -> Responder:
+    """A responder over `table`, which says nothing of itself unless it is given an identity."""
+    return Responder(
+        zones or three_zones(),
+        lambda: table,
+        max_silence_seconds=MAX_SILENCE_SECONDS,
+        cookies=cookies,
+        identity=identity or Identity(),
+    )
+
+
+RESPONDER = make_responder()
+NEVER_LOADED = make_responder(None)
 
 
 def exchange(
@@ -48,7 +90,7 @@ def exchange(
 ) -> dns.message.Message:
     """The parsed answer; there must be one."""
     wire = query if isinstance(query, bytes) else query.to_wire()
-    answer = responder.answer(wire, transport, now)
+    answer = responder.answer(wire, transport, now, CLIENT)
     assert answer is not None
     return dns.message.from_wire(answer)
 

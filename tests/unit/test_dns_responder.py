@@ -13,19 +13,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from secondary.dns.reply import Transport
-from secondary.dns.responder import Responder
 from secondary.dns.table import DictTable
 from secondary.dns.zone import ZoneNames
 from tests.support.responding import (
+    CLIENT,
     MAX_SILENCE_SECONDS,
     NEVER_LOADED,
     RESPONDER,
     V4,
     V6,
-    ZONE,
     ask,
     exchange,
     extended_error,
+    make_responder,
     texts,
 )
 from tests.support.views import NOW_S, put_registration, registration, standing
@@ -61,7 +61,7 @@ class TestRegisteredNames:
         table = DictTable()
         put_registration(table, "192.0.2.1", registration(host=host))
         table.advance(standing())
-        responder = Responder(ZONE, lambda: table, max_silence_seconds=MAX_SILENCE_SECONDS)
+        responder = make_responder(table)
 
         response = ask("192-0-2-1.smtpnic.example.", "TXT", responder=responder)
 
@@ -102,7 +102,7 @@ class TestRegisteredNames:
         """Names are compared without case and come back as they were asked (0x20)."""
         wire = dns.message.make_query("192-0-2-36.SmTpNiC.eXaMpLe.", "A").to_wire()
 
-        answer = RESPONDER.answer(wire, Transport.UDP, NOW_S)
+        answer = RESPONDER.answer(wire, Transport.UDP, NOW_S, CLIENT)
 
         assert answer is not None
         end = 12 + len("192-0-2-36.SmTpNiC.eXaMpLe.") + 1 + 4
@@ -163,7 +163,7 @@ class TestAbsentNames:
         end = 12 + len("smtpnic.example.") + 1
         query = query[:end] + struct.pack("!H", type_) + query[end + 2 :]
 
-        answer = RESPONDER.answer(query, Transport.TCP, NOW_S)
+        answer = RESPONDER.answer(query, Transport.TCP, NOW_S, CLIENT)
 
         assert answer is not None
         assert dns.rcode.REFUSED == answer[3] & 0xF

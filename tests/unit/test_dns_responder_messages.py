@@ -14,9 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from secondary.dns.reply import Transport
-from secondary.dns.responder import Responder
-from secondary.dns.zone import Zone, ZoneNames
-from tests.support.responding import MAX_SILENCE_SECONDS, RESPONDER, TABLE, V4, ask, exchange
+from tests.support.responding import (
+    CLIENT,
+    RESPONDER,
+    V4,
+    ask,
+    exchange,
+    make_responder,
+    three_zones,
+)
 from tests.support.views import NOW_S
 
 
@@ -53,8 +59,7 @@ class TestEdns:
     def test_what_does_not_fit_is_truncated(self) -> None:
         """More than 512 bytes without EDNS: TC, nothing of the answer; over TCP all of it."""
         servers = tuple(f"{number:063}.ns.nic.example" for number in range(10))
-        zone = Zone(ZoneNames("smtpnic.example", servers, "hostmaster.smtpnic.example"))
-        responder = Responder(zone, lambda: TABLE, max_silence_seconds=MAX_SILENCE_SECONDS)
+        responder = make_responder(zones=three_zones(servers))
         query = dns.message.make_query("smtpnic.example.", "NS", use_edns=False)
 
         cut = exchange(query, responder=responder)
@@ -69,8 +74,7 @@ class TestEdns:
     def test_the_payload_size_counts(self, payload: int, truncated: bool) -> None:
         """What the client takes, from 512 up, bounds a datagram."""
         servers = tuple(f"{number:063}.ns.nic.example" for number in range(8))
-        zone = Zone(ZoneNames("smtpnic.example", servers, "hostmaster.smtpnic.example"))
-        responder = Responder(zone, lambda: TABLE, max_silence_seconds=MAX_SILENCE_SECONDS)
+        responder = make_responder(zones=three_zones(servers))
         query = dns.message.make_query("smtpnic.example.", "NS", use_edns=0, payload=payload)
 
         response = exchange(query, responder=responder)
@@ -93,12 +97,12 @@ class TestHeader:
         query = dns.message.make_query(V4, "A")
         query.flags |= dns.flags.QR
 
-        assert RESPONDER.answer(query.to_wire(), Transport.UDP, NOW_S) is None
+        assert RESPONDER.answer(query.to_wire(), Transport.UDP, NOW_S, CLIENT) is None
 
     @pytest.mark.parametrize("wire", [b"", b"\x00" * 11])
     def test_too_short_for_a_header_is_silence(self, wire: bytes) -> None:
         """Nothing says whom to answer."""
-        assert RESPONDER.answer(wire, Transport.UDP, NOW_S) is None
+        assert RESPONDER.answer(wire, Transport.UDP, NOW_S, CLIENT) is None
 
     @pytest.mark.parametrize("opcode", [dns.opcode.STATUS, dns.opcode.NOTIFY, dns.opcode.UPDATE])
     def test_other_opcodes_are_not_implemented(self, opcode: dns.opcode.Opcode) -> None:
@@ -106,7 +110,7 @@ class TestHeader:
         wire = bytearray(dns.message.make_query(V4, "A").to_wire())
         wire[2] |= opcode << 3
 
-        answer = RESPONDER.answer(bytes(wire), Transport.UDP, NOW_S)
+        answer = RESPONDER.answer(bytes(wire), Transport.UDP, NOW_S, CLIENT)
 
         assert answer is not None
         assert wire[:2] == answer[:2]
@@ -147,7 +151,7 @@ class TestHeader:
         """FORMERR, a bare header that repeats the identifier."""
         header = struct.pack("!HHHHHH", 0x1234, 0x0100, 1, 0, 0, 0)
 
-        answer = RESPONDER.answer(header + question, Transport.UDP, NOW_S)
+        answer = RESPONDER.answer(header + question, Transport.UDP, NOW_S, CLIENT)
 
         assert struct.pack("!HHHHHH", 0x1234, 0x8101, 0, 0, 0, 0) == answer
 
@@ -161,7 +165,7 @@ class TestHeader:
 @given(st.binary(max_size=600))
 def test_any_bytes_are_answered_or_not_and_nothing_else(wire: bytes) -> None:
     """No datagram makes the responder fail; an answer repeats the identifier and is a response."""
-    answer = RESPONDER.answer(wire, Transport.UDP, NOW_S)
+    answer = RESPONDER.answer(wire, Transport.UDP, NOW_S, CLIENT)
 
     assert answer is None or (wire[:2] == answer[:2] and answer[2] & 0x80)
 
@@ -173,7 +177,7 @@ def test_a_damaged_query_never_gives_an_unreadable_answer(data: st.DataObject) -
     for _ in range(data.draw(st.integers(1, 4))):
         wire[data.draw(st.integers(4, len(wire) - 1))] = data.draw(st.integers(0, 255))
 
-    answer = RESPONDER.answer(bytes(wire), Transport.UDP, NOW_S)
+    answer = RESPONDER.answer(bytes(wire), Transport.UDP, NOW_S, CLIENT)
 
     assert answer is not None
     assert len(answer) <= 1232

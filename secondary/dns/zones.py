@@ -1,0 +1,47 @@
+"""The zones of this server: which of them answers for a name (RFC 1034, 4.3.2, step 2)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from dnslib import DNSLabel
+
+from secondary.dns.codes import Rcode, Type
+from secondary.dns.reply import Reply
+from secondary.dns.table import NameTable
+from secondary.dns.zone import Zone
+
+
+class Zones:
+    """Some zones, each with an origin of its own; one may lie within another."""
+
+    def __init__(self, zones: Iterable[Zone]) -> None:
+        """ValueError when two have one origin."""
+        # The longest origin that matches answers.
+        self._zones = sorted(zones, key=lambda zone: len(zone.labels), reverse=True)
+        origins = {zone.labels for zone in self._zones}
+        if len(origins) != len(self._zones):
+            raise ValueError("two zones have one origin")
+        # Names between an origin and the zone around it: they exist, for it stands below them.
+        self._above = {origin[at:] for origin in origins for at in range(1, len(origin))} - origins
+
+    def holding(self, labels: tuple[bytes, ...]) -> Zone | None:
+        """The zone that lower-case `labels` are in; None for names that are not ours."""
+        for zone in self._zones:
+            if zone.holds(labels):
+                return zone
+        return None
+
+    def find(
+        self, zone: Zone, labels: tuple[bytes, ...], owner: DNSLabel, type_: int, table: NameTable
+    ) -> Reply:
+        """The answer for lower-case `labels` in `zone`, which holds them; see `Zone.find`."""
+        if type_ == Type.DS and labels == zone.labels:
+            # RFC 4035, 3.1.4.1: whether a zone is signed is known above it.
+            parent = self.holding(labels[1:])
+            return (parent or zone).absent(Rcode.NOERROR, table)
+        reply = zone.find(labels, owner, type_, table)
+        if reply.rcode is Rcode.NXDOMAIN and labels in self._above:
+            # RFC 8020, 2.
+            return zone.absent(Rcode.NOERROR, table)
+        return reply
