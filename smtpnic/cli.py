@@ -17,6 +17,7 @@ import typer
 from node.command_line import Version
 from node.exits import ExitCode
 from smtpnic.commands import bulk, holder, registrations
+from smtpnic.commands.dns_check import dns_check
 from smtpnic.commands.lookup import lookup
 from smtpnic.commands.status import status
 from smtpnic.commands.verify import verify
@@ -105,6 +106,7 @@ for name, command in (
     ("lookup", lookup),
     ("verify", verify),
     ("status", status),
+    ("dns-check", dns_check),
 ):
     app.command(name, epilog=EXIT_CODES)(command)
 app.add_typer(holder.app, name="holder")

@@ -8,7 +8,14 @@ from contextlib import contextmanager
 from typing import Final
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
 REFRESH_SECONDS: Final = 0.2
 
@@ -40,5 +47,28 @@ def progress_bar(
             if now - shown_at >= REFRESH_SECONDS:
                 shown_at = now
                 progress.update(task, completed=done, rows=rows)
+
+        yield show
+
+
+@contextmanager
+def step_bar(console: Console, title: str, total: int) -> Iterator[Callable[[str], None]]:
+    """Gives a function to be told the name of each of `total` steps as it begins."""
+    columns = (
+        TextColumn(title),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[step]}"),
+    )
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as progress:
+        task = progress.add_task(title, total=total, step="")
+        begun = 0
+
+        def show(step: str) -> None:
+            nonlocal begun
+            progress.update(task, completed=begun, step=step)
+            begun += 1
 
         yield show

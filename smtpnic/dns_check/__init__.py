@@ -1,0 +1,1 @@
+"""What an authoritative server must do, asked point by point."""
