@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import shutil
 import subprocess
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,8 +22,7 @@ from lab.cluster import loopback_network
 from node.endpoint import Endpoint
 from secondary.dns.reply import Transport
 from secondary.dns.server import DnsServer
-from tests.support.responding import RESPONDER
-from tests.support.views import NOW_S
+from tests.support.responding import make_responder
 from tests.support.wait import wait_until
 
 FOREIGN_ZONE = "example.org"
@@ -127,8 +128,11 @@ def _answers(server: Endpoint) -> bool:
 def own_server() -> Iterator[tuple[Endpoint, str]]:
     """Our transports and responder over a small table, and an address that is registered."""
 
-    def answer(wire: bytes, transport: Transport) -> bytes | None:
-        return RESPONDER.answer(wire, transport, NOW_S)
+    # The table is of one day in the past; cookies have to be of now.
+    responder = make_responder(max_silence_seconds=math.inf)
+
+    def answer(wire: bytes, transport: Transport, client: bytes) -> bytes | None:
+        return responder.answer(wire, transport, time.time(), client)
 
     server = DnsServer([Endpoint(f"{loopback_network()}.1", 0)], answer)
     loop = asyncio.new_event_loop()

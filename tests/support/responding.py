@@ -66,12 +66,13 @@ def make_responder(
     zones: Zones | None = None,
     cookies: ServerCookies = COOKIES,
     identity: Identity | None = None,
+    max_silence_seconds: float = MAX_SILENCE_SECONDS,
 ) -> Responder:
     """A responder over `table`, which says nothing of itself unless it is given an identity."""
     return Responder(
         zones or three_zones(),
         lambda: table,
-        max_silence_seconds=MAX_SILENCE_SECONDS,
+        max_silence_seconds=max_silence_seconds,
         cookies=cookies,
         identity=identity or Identity(),
     )
