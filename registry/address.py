@@ -135,3 +135,30 @@ def _word(number: int, networks: tuple[_Network, ...]) -> str | None:
         if number & mask == prefix:
             return word
     return None
+
+
+def special_ranges() -> list[tuple[Address, Address]]:
+    """First and last of the addresses that have a special purpose, in ranges that may overlap."""
+    ranges = [_range(network, IPV4_BYTES) for network in _IPV4_NETWORKS]
+    ranges += [_range(network, IPV6_BYTES) for network in _IPV6_NETWORKS]
+    unicast = [_range(network, IPV6_BYTES) for network in _IPV6_GLOBAL]
+    # Between the networks of global unicast, and beyond them, all is reserved.
+    after = 0
+    for first, last in sorted(unicast):
+        begin = int.from_bytes(first.packed, "big")
+        if begin > after:
+            ranges.append((_numbered(after), _numbered(begin - 1)))
+        after = int.from_bytes(last.packed, "big") + 1
+    if after < 1 << 8 * IPV6_BYTES:
+        ranges.append((_numbered(after), _numbered((1 << 8 * IPV6_BYTES) - 1)))
+    return ranges
+
+
+def _range(network: _Network, size: int) -> tuple[Address, Address]:
+    mask, prefix, _ = network
+    last = prefix | (mask ^ ((1 << 8 * size) - 1))
+    return Address(prefix.to_bytes(size, "big")), Address(last.to_bytes(size, "big"))
+
+
+def _numbered(number: int) -> Address:
+    return Address(number.to_bytes(IPV6_BYTES, "big"))

@@ -120,6 +120,10 @@ class DnsSettings(Section):
     hostmaster: str = "hostmaster.smtpnic.net"
     # Keep what was loaded in the data directory: a restart serves it before etcd was read.
     table_file: bool = True
+    # Without it, or where it was not built: answers in pure Python, by one thread.
+    compiled: bool = True
+    # Threads that answer UDP; default: one for each core.
+    threads: Annotated[int, Field(ge=1, le=256)] | None = None
     # The reversed lists: what is registered, what is not. `list.` and `unlisted.` before `zone`.
     list_zone: str | None = None
     unlisted_zone: str | None = None

@@ -8,10 +8,13 @@ from node.endpoint import Endpoint
 from node.errors import ConfigurationError
 
 
-def bound_socket(endpoint: Endpoint, kind: socket.SocketKind) -> socket.socket:
+def bound_socket(
+    endpoint: Endpoint, kind: socket.SocketKind, *, is_shared: bool = False
+) -> socket.socket:
     """A socket of that kind bound there, for IPv4 or IPv6 alone.
 
-    ConfigurationError names the endpoint and what is in the way.
+    Those that are shared may be several, among which the kernel spreads what comes
+    (SO_REUSEPORT). ConfigurationError names the endpoint and what is in the way.
     """
     try:
         family, _, _, _, address = socket.getaddrinfo(
@@ -26,6 +29,8 @@ def bound_socket(endpoint: Endpoint, kind: socket.SocketKind) -> socket.socket:
         if kind == socket.SOCK_STREAM:
             # Connections of the process before us that linger do not keep the port.
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if is_shared:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         bound.bind(address)
     except OSError as error:
         bound.close()

@@ -37,7 +37,7 @@ class ServerCookies:
             raise ValueError(f"expected one secret, and {MAX_SECRETS} at most, not {len(keys)}")
         if any(len(key) != SECRET_BYTES for key in keys):
             raise ValueError(f"a secret has {SECRET_BYTES} bytes, as 32 hexadecimal digits")
-        self._keys = tuple(keys)
+        self.keys = tuple(keys)
 
     @classmethod
     def of_one_process(cls) -> ServerCookies:
@@ -65,10 +65,10 @@ class ServerCookies:
         age = None if maker is None else _age_seconds(came, now_s)
         known = age is not None and -_FUTURE_SECONDS <= age <= _OLDEST_SECONDS
         # A cookie of a secret that will go soon is replaced as an old one is.
-        if known and maker == self._keys[0] and age is not None and age <= _RENEW_SECONDS:
+        if known and maker == self.keys[0] and age is not None and age <= _RENEW_SECONDS:
             return cookie, True
         head = _HEAD.pack(_VERSION, bytes(3), now_s % _SERIAL)
-        return client_cookie + head + _hash(self._keys[0], client_cookie + head + client), known
+        return client_cookie + head + _hash(self.keys[0], client_cookie + head + client), known
 
     def _maker(self, client_cookie: bytes, came: bytes, client: bytes) -> bytes | None:
         """The secret that the server cookie was made with; None if with none of ours."""
@@ -76,7 +76,7 @@ class ServerCookies:
             return None
         # The reserved bytes are hashed as they came (RFC 9018, 4.2).
         head, hashed = came[: _HEAD.size], came[_HEAD.size :]
-        for key in self._keys:
+        for key in self.keys:
             if hmac.compare_digest(_hash(key, client_cookie + head + client), hashed):
                 return key
         return None

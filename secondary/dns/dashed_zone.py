@@ -10,6 +10,7 @@ from dnslib import AAAA, RR, A, DNSLabel
 from registry.address import Address
 from registry.label import parse_dashed
 from secondary.dns.codes import Type
+from secondary.dns.fast_path import ZoneKind
 from secondary.dns.records import TEXT_VERSION, record, text
 from secondary.dns.table import Listing, NameTable
 
@@ -21,6 +22,8 @@ class DashedNames:
     """One label for each registered address; A or AAAA with it, and TXT."""
 
     purpose: Final = "register of mail servers"
+    kind: Final = ZoneKind.DASHED
+    fixed_text: Final = ""
 
     def find(
         self, below: tuple[bytes, ...], owner: DNSLabel, type_: int, table: NameTable

@@ -8,6 +8,7 @@ from dnslib import RR, DNSLabel
 
 from registry.address import Address
 from secondary.dns.dashed_zone import NAME_TTL, describe
+from secondary.dns.fast_path import ZoneKind
 from secondary.dns.records import TEXT_VERSION
 from secondary.dns.reversed_names import (
     ALWAYS_LISTED,
@@ -25,6 +26,8 @@ class ListedNames:
     """127.0.0.2 for each registered address; the names above it exist, and are empty."""
 
     purpose: Final = "list of registered mail servers"
+    kind: Final = ZoneKind.LISTED
+    fixed_text: Final = _TEST_TEXT
 
     def find(
         self, below: tuple[bytes, ...], owner: DNSLabel, type_: int, table: NameTable

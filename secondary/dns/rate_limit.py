@@ -90,9 +90,9 @@ class RateLimiter:
         if len(key) != KEY_BYTES or slots <= 0 or slots & (slots - 1):
             raise ValueError("a limiter has a key of 16 bytes, and a power of two of slots")
         # Microseconds of the pace that an answer uses up; 0 where there is no limit.
-        self._cost_us = [1_000_000 // limit if limit else 0 for limit in limits.by_kind]
-        self._key = key
-        self._slots = array("Q", bytes(8 * slots))
+        self.costs_us = [1_000_000 // limit if limit else 0 for limit in limits.by_kind]
+        self.key = key
+        self.slots = array("Q", bytes(8 * slots))
         self._mask = slots - 1
         # Answers not admitted, by kind.
         self.limited = [0 for _ in AnswerKind]
@@ -102,14 +102,14 @@ class RateLimiter:
 
         `now_us`: microseconds of a clock that does not go back.
         """
-        cost_us = self._cost_us[kind]
+        cost_us = self.costs_us[kind]
         if not cost_us:
             return True
         length = _IPV4_PREFIX_BYTES if len(client) == _IPV4_BYTES else _IPV6_PREFIX_BYTES
-        slot = siphash(self._key, _KEY_OF_KIND[kind] + client[:length]) & self._mask
-        used_until_us = max(self._slots[slot], now_us)
+        slot = siphash(self.key, _KEY_OF_KIND[kind] + client[:length]) & self._mask
+        used_until_us = max(self.slots[slot], now_us)
         if used_until_us + cost_us - now_us > _BURST_US:
             self.limited[kind] += 1
             return False
-        self._slots[slot] = used_until_us + cost_us
+        self.slots[slot] = used_until_us + cost_us
         return True

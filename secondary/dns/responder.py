@@ -45,11 +45,11 @@ _TOO_OLD: Final = Reply(
     Rcode.SERVFAIL,
     extended_error=(ExtendedError.INVALID_DATA, "the register here is too old to answer from"),
 )
-_OUTSIDE: Final = Reply(
+OUTSIDE: Final = Reply(
     Rcode.REFUSED,
     extended_error=(ExtendedError.NOT_AUTHORITATIVE, "not a name of this server's zones"),
 )
-_NO_TRANSFER: Final = Reply(
+NO_TRANSFER: Final = Reply(
     Rcode.REFUSED,
     extended_error=(ExtendedError.PROHIBITED, "the register is not given out by zone transfer"),
 )
@@ -74,11 +74,11 @@ class Responder:
 
         A table that the registry vouched for longer than `max_silence_seconds` ago answers nothing.
         """
-        self._zones = zones
+        self.zones = zones
         self._table = table
-        self._max_silence_seconds = max_silence_seconds
-        self._cookies = cookies
-        self._identity = identity
+        self.max_silence_seconds = max_silence_seconds
+        self.cookies = cookies
+        self.identity = identity
         self._nsid = option(Option.NSID, identity.nsid.encode("ascii"))
 
     def answer(self, wire: bytes, transport: Transport, now: float, client: bytes) -> bytes | None:
@@ -118,11 +118,11 @@ class Responder:
         """The cookie to send if one came, and whether what came was made here for the client."""
         if query.edns is None or query.edns.cookie is None:
             return None, False
-        return self._cookies.answer(query.edns.cookie, client, now)
+        return self.cookies.answer(query.edns.cookie, client, now)
 
     def _options(self, edns: Edns, reply: Reply, cookie: bytes | None) -> Iterator[bytes]:
         """In the order of their numbers; only what was asked for, and what went wrong."""
-        if edns.wants_nsid and self._identity.nsid:
+        if edns.wants_nsid and self.identity.nsid:
             yield self._nsid
         if cookie is not None:
             yield option(Option.COOKIE, cookie)
@@ -136,23 +136,23 @@ class Responder:
             return _cookie_only(query, is_known=is_known)
         labels = tuple([label.lower() for label in query.labels])
         if query.class_ == CLASS_CHAOS:
-            return self._identity.find(labels, owner, query.type)
+            return self.identity.find(labels, owner, query.type)
         return self._look_up(query, labels, owner, now)
 
     def _look_up(
         self, query: Query, labels: tuple[bytes, ...], owner: DNSLabel, now: float
     ) -> Reply:
-        zone = self._zones.holding(labels)
+        zone = self.zones.holding(labels)
         if query.class_ != CLASS_IN or zone is None:
-            return _OUTSIDE
+            return OUTSIDE
         if query.type in (Type.AXFR, Type.IXFR):
-            return _NO_TRANSFER
+            return NO_TRANSFER
         table = self._table()
         if table is None:
             return _NEVER_LOADED
-        if now - table.standing.vouched_s > self._max_silence_seconds:
+        if now - table.standing.vouched_s > self.max_silence_seconds:
             return _TOO_OLD
-        return self._zones.find(zone, labels, owner, query.type, table)
+        return self.zones.find(zone, labels, owner, query.type, table)
 
 
 def _cookie_only(query: Query, *, is_known: bool) -> Reply:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -13,11 +15,13 @@ from prometheus_client.registry import Collector
 from node.endpoint import Endpoint
 from node.errors import ConfigurationError
 from node.files import read_private
+from node.logging import get_logger
 from secondary.connections import ConnectionLimits
 from secondary.dns.cookies import ServerCookies
 from secondary.dns.counters import AnswerCounter
 from secondary.dns.dashed_zone import DashedNames
 from secondary.dns.identity import Identity
+from secondary.dns.implementation import Implementation, choose
 from secondary.dns.list_zone import ListedNames
 from secondary.dns.rate_limit import KEY_BYTES, AnswerKind, RateLimiter, RateLimits, kind_of
 from secondary.dns.reply import Transport
@@ -30,20 +34,61 @@ from secondary.dns.udp import UdpListener
 from secondary.dns.unlisted_zone import UnlistedNames
 from secondary.dns.zone import Contents, Zone, ZoneNames
 from secondary.dns.zones import Zones
+from secondary.reader import Reader
 from secondary.serving import ServingProcess, make_reader
 from secondary.settings import DnsSettings, SecondarySettings
+from secondary.view import View
+
+# One or more listeners at an endpoint.
+ListenUdp = Callable[[Endpoint, Answer], Sequence[UdpListener]]
+V = TypeVar("V", bound=View)
+
+_log = get_logger("dns")
 
 
 def run(settings: SecondarySettings) -> None:
     """Answers DNS until SIGTERM or SIGINT; ConfigurationError if it cannot."""
+    implementation = choose(is_compiled_wanted=settings.dns.compiled)
+    _log.info("dns.implementation", implementation=implementation.value)
+    if implementation is Implementation.COMPILED:
+        _run_compiled(settings)
+    else:
+        _run_pure(settings)
+
+
+def _run_pure(settings: SecondarySettings) -> None:
     reader = make_reader(settings, DictTable, settings.dns_table_file)
-    responder = _responder(settings, lambda: reader.view)
-    limiter = RateLimiter(_limits(settings.dns), secrets.token_bytes(KEY_BYTES))
-    server = DnsServer([settings.dns.listen], LimitedAnswers(responder, limiter))
+    answers = _answers(settings, lambda: reader.view)
+    server = DnsServer([settings.dns.listen], answers)
+    _serve(settings, reader, server, answers.limiter)
+
+
+def _run_compiled(settings: SecondarySettings) -> None:
+    # Not there where there was no compiler.
+    from secondary.dns.batched_udp import FastAnswers, batched_listeners  # noqa: PLC0415
+    from secondary.dns.compiled.table import CompiledTable  # noqa: PLC0415
+
+    reader = make_reader(settings, CompiledTable, settings.dns_table_file)
+    answers = _answers(settings, lambda: reader.view)
+    threads = settings.dns.threads or len(os.sched_getaffinity(0))
+    fast = FastAnswers.before(answers, lambda: reader.view, threads)
+    server = DnsServer([settings.dns.listen], answers, batched_listeners(fast))
+    _serve(settings, reader, server, answers.limiter)
+
+
+def _serve(
+    settings: SecondarySettings, reader: Reader[V], server: DnsServer, limiter: RateLimiter
+) -> None:
     process = ServingProcess(reader, settings.dns.http, server, settings.drain_seconds)
     process.metrics.register(AnswerCollector(server.counters))
     process.metrics.register(LimitCollector(limiter))
     process.run()
+
+
+def _answers(settings: SecondarySettings, table: Callable[[], NameTable | None]) -> LimitedAnswers:
+    limits = settings.dns.positive_limit, settings.dns.negative_limit, settings.dns.error_limit
+    limiter = RateLimiter(RateLimits(*limits), secrets.token_bytes(KEY_BYTES))
+    return LimitedAnswers(_responder(settings, table), limiter)
 
 
 def _responder(settings: SecondarySettings, table: Callable[[], NameTable | None]) -> Responder:
@@ -81,27 +126,28 @@ def _cookies(path: Path | None) -> ServerCookies:
         raise ConfigurationError(f"{path}: {error}") from error
 
 
-def _limits(dns: DnsSettings) -> RateLimits:
-    return RateLimits(dns.positive_limit, dns.negative_limit, dns.error_limit)
-
-
 class LimitedAnswers:
     """What the transports ask: a responder, and over UDP the limits on what it says."""
 
     def __init__(self, responder: Responder, limiter: RateLimiter) -> None:
-        self._responder = responder
-        self._limiter = limiter
+        self.responder = responder
+        self.limiter = limiter
 
     def __call__(self, wire: bytes, transport: Transport, client: bytes) -> bytes | None:
         """The answer to send to `client`, None to stay silent."""
-        response = self._responder.respond(wire, transport, time.time(), client)
+        return self.answer_at(wire, transport, client, time.time(), time.monotonic_ns() // 1000)
+
+    def answer_at(
+        self, wire: bytes, transport: Transport, client: bytes, now: float, now_us: int
+    ) -> bytes | None:
+        """The same at a given time; `now_us` is the limiter's, `now` in seconds since 1970."""
+        response = self.responder.respond(wire, transport, now, client)
         if response is None:
             return None
         # Over TCP, and with a cookie of ours, the client's address is no forgery.
         if transport is Transport.TCP or response.is_client_known:
             return response.wire
-        now_us = time.monotonic_ns() // 1000
-        if self._limiter.admits(client, kind_of(response.wire), now_us):
+        if self.limiter.admits(client, kind_of(response.wire), now_us):
             return response.wire
         return response.truncated()
 
@@ -109,16 +155,21 @@ class LimitedAnswers:
 class DnsServer:
     """A UDP and a TCP listener at every endpoint."""
 
-    def __init__(self, endpoints: Iterable[Endpoint], answer: Answer) -> None:
-        """Binds all of them at once; ConfigurationError says what is in the way."""
+    def __init__(
+        self, endpoints: Iterable[Endpoint], answer: Answer, listen_udp: ListenUdp | None = None
+    ) -> None:
+        """Binds all of them at once; ConfigurationError says what is in the way.
+
+        `listen_udp` makes the listeners of an endpoint; without it there is one for each.
+        """
         places = TcpPlaces(ConnectionLimits(MAX_CONNECTIONS, MAX_CONNECTIONS_A_CLIENT))
         self.udp: list[UdpListener] = []
         self.tcp: list[TcpListener] = []
         for endpoint in endpoints:
-            udp = UdpListener(endpoint, answer)
-            self.udp.append(udp)
+            udp = listen_udp(endpoint, answer) if listen_udp else [UdpListener(endpoint, answer)]
+            self.udp += udp
             # Where any free port will do, it is the same for both.
-            self.tcp.append(TcpListener(udp.endpoint, answer, places))
+            self.tcp.append(TcpListener(udp[0].endpoint, answer, places))
 
     @property
     def counters(self) -> list[AnswerCounter]:

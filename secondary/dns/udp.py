@@ -31,12 +31,15 @@ _Ancillary = list[tuple[int, int, bytes]]
 class UdpListener:
     """One UDP socket, and the thread that serves it."""
 
-    def __init__(self, endpoint: Endpoint, answer: Answer) -> None:
-        """Binds at once; ConfigurationError says what is in the way."""
+    def __init__(self, endpoint: Endpoint, answer: Answer, *, is_shared: bool = False) -> None:
+        """Binds at once, and if it `is_shared` not alone.
+
+        ConfigurationError says what is in the way.
+        """
         self._answer = answer
         self._stopping = False
         self.counter = AnswerCounter(Transport.UDP)
-        self._socket = bound_socket(endpoint, socket.SOCK_DGRAM)
+        self._socket = bound_socket(endpoint, socket.SOCK_DGRAM, is_shared=is_shared)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
         # A time-out in the kernel: Python's own would cost a poll for every datagram.
         wait = _TIMEVAL.pack(0, int(WAIT_SECONDS * 1_000_000))

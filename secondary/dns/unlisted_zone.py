@@ -11,6 +11,7 @@ from typing import Final
 from dnslib import RR, DNSLabel
 
 from registry.address import Address
+from secondary.dns.fast_path import ZoneKind
 from secondary.dns.reversed_names import ALWAYS_LISTED, parse_name, records_of
 from secondary.dns.table import NameTable
 from secondary.dns.zone import NEGATIVE_TTL
@@ -23,12 +24,13 @@ class UnlistedNames:
     """127.0.0.2 for each address that could be registered and is not."""
 
     purpose: Final = "list of addresses without a registered mail server"
+    kind: Final = ZoneKind.UNLISTED
 
     def __init__(self, register_at: str) -> None:
         """`register_at` tells people where they can register; ValueError if that is not ASCII."""
         if not (register_at.isascii() and register_at.isprintable()):
             raise ValueError(f"{register_at!r}: expected printable ASCII")
-        self._text = f"not a registered mail server; register it at {register_at}"
+        self.fixed_text = f"not a registered mail server; register it at {register_at}"
 
     def find(
         self, below: tuple[bytes, ...], owner: DNSLabel, type_: int, table: NameTable
@@ -36,7 +38,7 @@ class UnlistedNames:
         """See `Contents`."""
         address, ranges = parse_name(below)
         if address is not None and _is_unlisted(address, table):
-            return records_of(owner, type_, UNLISTED_TTL, lambda: self._text)
+            return records_of(owner, type_, UNLISTED_TTL, lambda: self.fixed_text)
         # Any address may come to stand below: nothing may be concluded for them (RFC 8020).
         return () if ranges else None
 

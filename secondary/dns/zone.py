@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from dnslib import CAA, NS, RR, SOA, DNSLabel
+from dnslib import CAA, NS, RD, RR, DNSLabel
 
-from secondary.dns.codes import Rcode, Type
-from secondary.dns.records import TEXT_VERSION, record, text
+from secondary.dns.codes import CLASS_IN, Rcode, Type
+from secondary.dns.fast_path import FastZone, ZoneKind
+from secondary.dns.records import TEXT_VERSION, record, text, text_data, wire_name
 from secondary.dns.reply import Reply
 from secondary.dns.table import NameTable
 
@@ -18,6 +20,9 @@ APEX_TTL: Final = 300
 # For secondaries that transfer the zone; ours follow the log, so these are only customary.
 # Expire is the two weeks for which lookups outlive the primary.
 _SOA_REFRESH, _SOA_RETRY, _SOA_EXPIRE = 3600, 600, 14 * 86400
+_SOA_TIMES: Final = struct.Struct("!IIIII")
+# Type, class, TTL, length of the data.
+_RECORD_TAIL: Final = struct.Struct("!HHIH")
 # RFC 8659, 4.2: nobody may issue certificates for names that exist to be looked up.
 _NO_ISSUER: Final = (0, "issue", ";")
 
@@ -51,6 +56,14 @@ class Contents(Protocol):
     def purpose(self) -> str:
         """What the zone is, for the TXT record at its apex."""
 
+    @property
+    def kind(self) -> ZoneKind:
+        """What its names mean."""
+
+    @property
+    def fixed_text(self) -> str:
+        """The text of names that have it whatever is registered."""
+
     def find(
         self, below: tuple[bytes, ...], owner: DNSLabel, type_: int, table: NameTable
     ) -> tuple[RR, ...] | None:
@@ -69,11 +82,10 @@ class Zone:
         self.labels: tuple[bytes, ...] = self.origin.label
         self._depth = len(self.labels)
         self._contents = contents
-        self._mname = DNSLabel(names.name_servers[0])
-        self._rname = DNSLabel(names.hostmaster)
+        self._soa_names = b"".join(
+            wire_name(DNSLabel(host).label) for host in (names.name_servers[0], names.hostmaster)
+        )
         self._name_servers = [NS(host) for host in names.name_servers]
-        # The last serial seen, and the SOA of that serial: most questions are for what is absent.
-        self._absence: tuple[int, RR] | None = None
         self._text = f"{TEXT_VERSION}; {contents.purpose}"
 
     def holds(self, labels: tuple[bytes, ...]) -> bool:
@@ -95,15 +107,13 @@ class Zone:
             records = self._contents.find(below, owner, type_, table)
         if records:
             return Reply(Rcode.NOERROR, answers=records, authoritative=True)
-        return self.absent(Rcode.NXDOMAIN if records is None else Rcode.NOERROR, table)
+        return self.absent(Rcode.NXDOMAIN if records is None else Rcode.NOERROR, owner, table)
 
-    def absent(self, rcode: Rcode, table: NameTable) -> Reply:
+    def absent(self, rcode: Rcode, owner: DNSLabel, table: NameTable) -> Reply:
         """NXDOMAIN or NODATA, with what says how long it may be kept (RFC 2308, 3)."""
-        serial = table.standing.position.state.zone_serial
-        known = self._absence
-        if known is None or known[0] != serial:
-            known = self._absence = (serial, self._soa(self.origin, table))
-        return Reply(rcode, authority=(known[1],), authoritative=True)
+        # RFC 2308, 3: the SOA stands at the origin, in the letter case of the question.
+        soa = self._soa(DNSLabel(owner.label[len(owner.label) - self._depth :]), table)
+        return Reply(rcode, authority=(soa,), authoritative=True)
 
     def _apex(self, owner: DNSLabel, type_: int, table: NameTable) -> tuple[RR, ...]:
         # One record set is answer enough to ANY (RFC 8482, 4.1).
@@ -119,5 +129,20 @@ class Zone:
 
     def _soa(self, owner: DNSLabel, table: NameTable) -> RR:
         serial = table.standing.position.state.zone_serial
+        return record(owner, Type.SOA, NEGATIVE_TTL, RD(self._soa_data(serial)))
+
+    def _soa_data(self, serial: int) -> bytes:
+        """Its names are not compressed: so only the serial ever differs."""
         times = (serial, _SOA_REFRESH, _SOA_RETRY, _SOA_EXPIRE, NEGATIVE_TTL)
-        return record(owner, Type.SOA, NEGATIVE_TTL, SOA(self._mname, self._rname, times))
+        return self._soa_names + _SOA_TIMES.pack(*times)
+
+    def fast(self) -> FastZone:
+        """What answers below the apex are made of, for who makes them without records."""
+        data = self._soa_data(0)
+        absence = _RECORD_TAIL.pack(Type.SOA, CLASS_IN, NEGATIVE_TTL, len(data)) + data
+        return FastZone(
+            self._contents.kind,
+            wire_name(self.labels),
+            absence,
+            text_data(self._contents.fixed_text),
+        )

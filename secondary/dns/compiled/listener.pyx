@@ -1,0 +1,308 @@
+# cython: language_level=3, boundscheck=True, wraparound=False, cdivision=True
+"""Datagrams in batches: read with one call, answered without the GIL, sent with one call.
+
+What the fast path declines is answered by the responder after the rest of its batch was sent.
+"""
+
+from libc.errno cimport EINTR, errno
+from libc.stdint cimport int64_t, uint8_t, uint64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy, memset
+
+from secondary.dns.compiled.answering cimport (
+    DECLINED,
+    Client,
+    Counts,
+    FastPath,
+)
+from secondary.dns.compiled.table cimport CompiledTable
+
+from secondary.dns.transport import answer_or_silence
+
+cdef extern from "<time.h>" nogil:
+    ctypedef long time_t
+    struct timespec:
+        time_t tv_sec
+        long tv_nsec
+    int clock_gettime(int, timespec*)
+    int CLOCK_REALTIME
+    int CLOCK_MONOTONIC
+
+cdef extern from "<sys/uio.h>" nogil:
+    struct iovec:
+        void* iov_base
+        size_t iov_len
+
+cdef extern from "<sys/socket.h>" nogil:
+    ctypedef unsigned int socklen_t
+    struct msghdr:
+        void* msg_name
+        socklen_t msg_namelen
+        iovec* msg_iov
+        size_t msg_iovlen
+        void* msg_control
+        size_t msg_controllen
+        int msg_flags
+    struct mmsghdr:
+        msghdr msg_hdr
+        unsigned int msg_len
+    struct cmsghdr:
+        size_t cmsg_len
+        int cmsg_level
+        int cmsg_type
+    struct sockaddr_storage:
+        unsigned short ss_family
+    int recvmmsg(int, mmsghdr*, unsigned int, int, timespec*)
+    int sendmmsg(int, mmsghdr*, unsigned int, int)
+    cmsghdr* CMSG_FIRSTHDR(msghdr*)
+    uint8_t* CMSG_DATA(cmsghdr*)
+    int MSG_WAITFORONE
+    int AF_INET
+    int AF_INET6
+
+cdef extern from "<netinet/in.h>" nogil:
+    struct in_addr:
+        unsigned int s_addr
+    struct in6_addr:
+        uint8_t s6_addr[16]
+    struct sockaddr_in:
+        in_addr sin_addr
+    struct sockaddr_in6:
+        in6_addr sin6_addr
+    struct in_pktinfo:
+        int ipi_ifindex
+        in_addr ipi_addr
+    struct in6_pktinfo:
+        unsigned int ipi6_ifindex
+    int IPPROTO_IP
+    int IPPROTO_IPV6
+
+cdef enum:
+    # As many as come in a hundred microseconds at most.
+    BATCH = 64
+    MAX_QUERY_BYTES = 4096
+    CONTROL_BYTES = 64
+    # How long what is counted here is not seen, and a table that was replaced may still answer:
+    # whatever takes the GIL may have to wait for it.
+    SETTLE_US = 500000
+
+# One datagram's way in and out.
+cdef struct Slot:
+    sockaddr_storage peer
+    iovec data_in
+    iovec data_out
+    uint8_t control[64]
+    uint8_t wire[4096]
+    uint8_t answer[4096]
+
+
+cdef class BatchListener:
+    """Serves one UDP socket, whose descriptor it borrows, from `run` until `stop`."""
+
+    cdef int _fd
+    cdef FastPath _fast
+    cdef CompiledTable _table
+    cdef object _get_table
+    cdef object _answer
+    cdef object _counter
+    cdef object _limited
+    cdef volatile bint _stopping
+    cdef Slot* _slots
+    cdef mmsghdr _in[64]
+    cdef mmsghdr _out[64]
+    cdef Counts _counts
+
+    def __cinit__(self, int fd, FastPath fast not None, get_table, answer, counter, limited):
+        """`get_table`: the table to answer from, or None; `answer`: what is asked for all that
+        `fast` declines; `counter` and `limited`: lists that take what was counted."""
+        self._fd = fd
+        self._fast = fast
+        self._get_table = get_table
+        self._answer = answer
+        self._counter = counter
+        self._limited = limited
+        self._slots = <Slot*>calloc(BATCH, sizeof(Slot))
+        if self._slots == NULL:
+            raise MemoryError
+        memset(&self._counts, 0, sizeof(Counts))
+
+    def __dealloc__(self):
+        free(self._slots)
+
+    def stop(self):
+        """Has `run` return when the batch at hand is answered, or nothing came for a while."""
+        self._stopping = True
+
+    def run(self):
+        """Answers until it is told to stop."""
+        cdef int count, number
+        cdef int declined_count
+        cdef int declined[64]
+        cdef uint64_t now_us = 0, settled_us = 0
+        self._settle()
+        while not self._stopping:
+            declined_count = 0
+            with nogil:
+                count = self._receive()
+                now_us = _now_us()
+                if count > 0:
+                    declined_count = self._answer_batch(count, now_us, declined)
+            for number in range(declined_count):
+                self._ask(declined[number])
+            if declined_count:
+                self._send_asked(declined, declined_count)
+            if now_us - settled_us >= SETTLE_US:
+                self._settle()
+                settled_us = now_us
+        self._settle()
+
+    cdef void _settle(self):
+        """Hands over what was counted, and takes the table that serves now."""
+        cdef int number
+        self._table = self._get_table()
+        by_rcode = self._counter.by_rcode
+        for number in range(16):
+            by_rcode[number] += self._counts.answered[number]
+        for number in range(3):
+            self._limited[number] += self._counts.limited[number]
+        self._counter.ignored += self._counts.ignored
+        memset(&self._counts, 0, sizeof(Counts))
+
+    cdef int _receive(self) noexcept nogil:
+        """How many datagrams came; less than one when none did in time, or something failed."""
+        cdef int number
+        cdef Slot* slot
+        cdef msghdr* header
+        for number in range(BATCH):
+            slot = &self._slots[number]
+            slot.data_in.iov_base, slot.data_in.iov_len = slot.wire, MAX_QUERY_BYTES
+            header = &self._in[number].msg_hdr
+            header.msg_name, header.msg_namelen = &slot.peer, sizeof(sockaddr_storage)
+            header.msg_iov, header.msg_iovlen = &slot.data_in, 1
+            header.msg_control, header.msg_controllen = slot.control, CONTROL_BYTES
+        return recvmmsg(self._fd, self._in, BATCH, MSG_WAITFORONE, NULL)
+
+    cdef int _answer_batch(self, int count, uint64_t now_us, int* declined) noexcept nogil:
+        """Answers and sends; how many were declined, and the numbers of these."""
+        cdef int number, ready = 0, declined_count = 0
+        cdef int answered[64]
+        cdef Py_ssize_t size
+        cdef Client client
+        cdef Slot* slot
+        cdef int64_t now_s = _now_s()
+        cdef bint has_table = self._table is not None
+        if has_table:
+            self._table.lock_for_reading()
+        for number in range(count):
+            slot = &self._slots[number]
+            size = DECLINED
+            _read_client(slot, &client)
+            if has_table:
+                size = self._fast.answer(
+                    self._table, slot.wire, self._in[number].msg_len, &client, now_s, now_us,
+                    slot.answer, &self._counts,
+                )
+            if size > 0:
+                slot.data_out.iov_len = size
+                answered[ready] = number
+                ready += 1
+            elif size == DECLINED:
+                declined[declined_count] = number
+                declined_count += 1
+        if has_table:
+            self._table.unlock()
+        self._send(answered, ready)
+        return declined_count
+
+    cdef void _ask(self, int number):
+        """Has the responder answer; nothing will be sent if it does not."""
+        cdef Slot* slot = &self._slots[number]
+        cdef Client client
+        cdef bytes reply
+        cdef const uint8_t* data
+        _read_client(slot, &client)
+        slot.data_out.iov_len = 0
+        reply = answer_or_silence(
+            self._answer,
+            (<char*>slot.wire)[: self._in[number].msg_len],
+            self._counter,
+            (<char*>client.packed)[: client.width],
+        )
+        if reply is not None and len(reply) <= MAX_QUERY_BYTES:
+            data = reply
+            memcpy(slot.answer, data, len(reply))
+            slot.data_out.iov_len = len(reply)
+            self._counter.answered(reply)
+
+    cdef void _send_asked(self, int* numbers, int count):
+        cdef int ready = 0, at
+        cdef int filled[64]
+        for at in range(count):
+            if self._slots[numbers[at]].data_out.iov_len:
+                filled[ready] = numbers[at]
+                ready += 1
+        with nogil:
+            self._send(filled, ready)
+
+    cdef void _send(self, const int* numbers, int count) noexcept nogil:
+        cdef int at = 0, sent
+        cdef Slot* slot
+        cdef msghdr* header
+        cdef const msghdr* came
+        for at in range(count):
+            slot = &self._slots[numbers[at]]
+            slot.data_out.iov_base = slot.answer
+            came = &self._in[numbers[at]].msg_hdr
+            header = &self._out[at].msg_hdr
+            header.msg_name, header.msg_namelen = came.msg_name, came.msg_namelen
+            header.msg_iov, header.msg_iovlen = &slot.data_out, 1
+            header.msg_control, header.msg_controllen = came.msg_control, came.msg_controllen
+            header.msg_flags = 0
+            _answer_from_there(header)
+        at = 0
+        while at < count:
+            sent = sendmmsg(self._fd, &self._out[at], count - at, 0)
+            if sent > 0:
+                at += sent
+            elif errno != EINTR:
+                # An address that nobody can be reached at (a forged one, port 0): its loss.
+                self._counts.ignored += 1
+                at += 1
+
+
+cdef void _answer_from_there(msghdr* header) noexcept nogil:
+    """Has the answer leave from where the query went, by whichever way routing takes."""
+    cdef cmsghdr* control
+    cdef in_pktinfo* ipv4
+    if header.msg_controllen == 0:
+        header.msg_control = NULL
+        return
+    control = CMSG_FIRSTHDR(header)
+    if control == NULL:
+        header.msg_control, header.msg_controllen = NULL, 0
+    elif control.cmsg_level == IPPROTO_IP:
+        ipv4 = <in_pktinfo*>CMSG_DATA(control)
+        ipv4.ipi_ifindex, ipv4.ipi_addr.s_addr = 0, 0
+    else:
+        (<in6_pktinfo*>CMSG_DATA(control)).ipi6_ifindex = 0
+
+
+cdef void _read_client(Slot* slot, Client* client) noexcept nogil:
+    if slot.peer.ss_family == AF_INET:
+        client.packed = <uint8_t*>&(<sockaddr_in*>&slot.peer).sin_addr
+        client.width = 4
+    else:
+        client.packed = <uint8_t*>&(<sockaddr_in6*>&slot.peer).sin6_addr
+        client.width = 16
+
+
+cdef uint64_t _now_us() noexcept nogil:
+    cdef timespec now
+    clock_gettime(CLOCK_MONOTONIC, &now)
+    return <uint64_t>now.tv_sec * 1000000 + now.tv_nsec // 1000
+
+
+cdef int64_t _now_s() noexcept nogil:
+    cdef timespec now
+    clock_gettime(CLOCK_REALTIME, &now)
+    return now.tv_sec

@@ -1,0 +1,440 @@
+# cython: language_level=3, boundscheck=True, wraparound=False, cdivision=True
+"""The names DNS answers for in some 36 bytes each, read by threads that hold no GIL.
+
+Keys stand in order in blocks of up to 512; one binary search over the first keys of the blocks
+finds the block, one within it the key. What is said of an address stands in an arena, in slots of
+multiples of four bytes that are used again by size, so that a change costs microseconds and never
+moves anything else. Readers share a lock for a batch of queries; the one writer, who holds the
+GIL, waits for them, and they not for each other.
+"""
+
+from libc.stdint cimport int64_t, uint8_t, uint32_t
+from libc.stdlib cimport calloc, free, malloc, realloc
+from libc.string cimport memcmp, memcpy, memmove
+
+from registry.kinds import Kind, Status
+from registry.registration import outline_registration
+from secondary.dns.table import LISTED, Listing
+
+cdef extern from "<pthread.h>" nogil:
+    ctypedef struct pthread_rwlockattr_t:
+        pass
+    int pthread_rwlockattr_init(pthread_rwlockattr_t*)
+    int pthread_rwlockattr_setkind_np(pthread_rwlockattr_t*, int)
+    int pthread_rwlockattr_destroy(pthread_rwlockattr_t*)
+    int PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP
+    int pthread_rwlock_init(pthread_rwlock_t*, pthread_rwlockattr_t*)
+    int pthread_rwlock_destroy(pthread_rwlock_t*)
+    int pthread_rwlock_rdlock(pthread_rwlock_t*)
+    int pthread_rwlock_wrlock(pthread_rwlock_t*)
+    int pthread_rwlock_unlock(pthread_rwlock_t*)
+
+cdef enum:
+    BLOCK_KEYS = 512
+    UNIT_BYTES = 4
+    CHUNK_UNITS = 1 << 18
+    FACTS_HEAD_BYTES = 6
+    MAX_HOST_BYTES = 253
+    IPV4_BYTES = 4
+    IPV6_BYTES = 16
+
+cdef int REGISTRATION = int(Kind.REGISTRATION)
+
+
+cdef class CompiledTable:
+    """See `secondary.dns.table.NameTable`, and `DictTable`, whose methods these are."""
+
+    def __cinit__(self):
+        cdef pthread_rwlockattr_t kind
+        self._ipv4.width = IPV4_BYTES
+        self._ipv6.width = IPV6_BYTES
+        # Nothing stands at 0: it means that there is nothing.
+        self._arena.top = 1
+        pthread_rwlockattr_init(&kind)
+        # A change must not wait for a flood to end.
+        pthread_rwlockattr_setkind_np(&kind, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP)
+        pthread_rwlock_init(&self._lock, &kind)
+        pthread_rwlockattr_destroy(&kind)
+
+    def __dealloc__(self):
+        cdef size_t at
+        _free_family(&self._ipv4)
+        _free_family(&self._ipv6)
+        for at in range(self._arena.chunks_count):
+            free(self._arena.chunks[at])
+        free(self._arena.chunks)
+        pthread_rwlock_destroy(&self._lock)
+
+    def __len__(self):
+        return self._ipv4.count + self._ipv6.count
+
+    @property
+    def standing(self):
+        """How far in the log the table is; RuntimeError before the first `advance`."""
+        if self._standing is None:
+            raise RuntimeError("the table was not loaded")
+        return self._standing
+
+    def find(self, address):
+        """What is listed of `address`; None when it is not, whatever the register holds of it."""
+        cdef bytes packed = address.packed
+        cdef const uint8_t* key = packed
+        cdef Facts found
+        # Nobody writes without the GIL, which is held here.
+        if not self.look_up(key, len(packed), &found):
+            return None
+        host = (<const char*>found.host)[: found.host_bytes]
+        return Listing(Status(found.status), found.since_s, host.decode("ascii"))
+
+    def any_listed(self, first, last):
+        """Whether any address of their family from `first` up to and with `last` is listed."""
+        cdef bytes low = first.packed
+        cdef bytes high = last.packed
+        if len(low) != len(high):
+            raise ValueError("two addresses of different families")
+        return self.any_between(low, high, len(low))
+
+    def agrees_with(self, CompiledTable other not None):
+        """Whether both list the same."""
+        return _agree(&self._ipv4, &self._arena, &other._ipv4, &other._arena) and _agree(
+            &self._ipv6, &self._arena, &other._ipv6, &other._arena
+        )
+
+    def put(self, bytes state_key not None, bytes payload not None, bytes record not None):
+        """Takes a registration; other kinds have no name."""
+        if state_key[0] != REGISTRATION:
+            return
+        status, registered_ms, host = outline_registration(payload)
+        if status not in LISTED:
+            self.remove(state_key)
+            return
+        cdef bytes name = host.encode("ascii")
+        cdef size_t width = _width_of(state_key)
+        if len(name) > MAX_HOST_BYTES:
+            raise ValueError(f"a host name of {len(name)} bytes")
+        cdef const uint8_t* key = state_key
+        cdef uint32_t since_s = min(registered_ms // 1000, 0xFFFFFFFF)
+        pthread_rwlock_wrlock(&self._lock)
+        try:
+            self._put(key + 1, width, status, since_s, name, len(name))
+        finally:
+            self.unlock()
+
+    def remove(self, bytes state_key not None):
+        """Lists a registration no more."""
+        if state_key[0] != REGISTRATION:
+            return
+        cdef size_t width = _width_of(state_key)
+        cdef const uint8_t* key = state_key
+        pthread_rwlock_wrlock(&self._lock)
+        try:
+            self._remove(key + 1, width)
+        finally:
+            self.unlock()
+
+    def put_openings(self, state_key, record):
+        """Contact is not published in DNS."""
+
+    def remove_openings(self, state_key):
+        """Contact is not published in DNS."""
+
+    def advance(self, standing):
+        """The serial that DNS shows rises with this, after the records."""
+        cdef uint32_t serial = standing.position.state.zone_serial
+        cdef int64_t vouched_s = int(standing.vouched_s)
+        pthread_rwlock_wrlock(&self._lock)
+        self.serial, self.vouched_s, self.is_loaded = serial, vouched_s, True
+        self.unlock()
+        self._standing = standing
+
+    cdef void lock_for_reading(self) noexcept nogil:
+        pthread_rwlock_rdlock(&self._lock)
+
+    cdef void unlock(self) noexcept nogil:
+        pthread_rwlock_unlock(&self._lock)
+
+    cdef bint look_up(self, const uint8_t* key, size_t width, Facts* found) noexcept nogil:
+        """Whether the address is listed; `found` is then what is said of it."""
+        cdef Family* family = &self._ipv4 if width == IPV4_BYTES else &self._ipv6
+        cdef Block* block
+        cdef size_t at
+        if not family.blocks_count:
+            return False
+        block = family.blocks[_block_for(family, key)]
+        at = _lower_bound(block.keys, block.count, key, width)
+        if at == block.count or memcmp(block.keys + at * width, key, width) != 0:
+            return False
+        _read_facts(&self._arena, block.facts[at], found)
+        return True
+
+    cdef bint any_between(
+        self, const uint8_t* first, const uint8_t* last, size_t width
+    ) noexcept nogil:
+        """Whether any address from `first` up to and with `last` is listed."""
+        cdef Family* family = &self._ipv4 if width == IPV4_BYTES else &self._ipv6
+        cdef Block* block
+        cdef size_t number, at
+        if not family.blocks_count:
+            return False
+        number = _block_for(family, first)
+        block = family.blocks[number]
+        at = _lower_bound(block.keys, block.count, first, width)
+        if at < block.count:
+            return memcmp(block.keys + at * width, last, width) <= 0
+        number += 1
+        return number < family.blocks_count and (
+            memcmp(family.firsts + number * width, last, width) <= 0
+        )
+
+    cdef int _put(self, const uint8_t* key, size_t width, uint8_t status, uint32_t since_s,
+                  const uint8_t* host, uint8_t host_bytes) except -1:
+        cdef Family* family = &self._ipv4 if width == IPV4_BYTES else &self._ipv6
+        # What can fail comes first: then the table is as it was.
+        cdef uint32_t facts = _new_facts(&self._arena, status, since_s, host, host_bytes)
+        cdef Block* block
+        cdef size_t number, at
+        if not family.blocks_count:
+            _insert_block(family, 0, key)
+        number = _block_for(family, key)
+        block = family.blocks[number]
+        at = _lower_bound(block.keys, block.count, key, width)
+        if at < block.count and memcmp(block.keys + at * width, key, width) == 0:
+            _free_facts(&self._arena, block.facts[at])
+            block.facts[at] = facts
+            return 0
+        if block.count == BLOCK_KEYS:
+            _split(family, number, at)
+            number = _block_for(family, key)
+            block = family.blocks[number]
+            at = _lower_bound(block.keys, block.count, key, width)
+        memmove(block.keys + (at + 1) * width, block.keys + at * width, (block.count - at) * width)
+        memmove(&block.facts[at + 1], &block.facts[at], (block.count - at) * sizeof(uint32_t))
+        memcpy(block.keys + at * width, key, width)
+        block.facts[at] = facts
+        block.count += 1
+        family.count += 1
+        if at == 0:
+            memcpy(family.firsts + number * width, key, width)
+        return 0
+
+    cdef int _remove(self, const uint8_t* key, size_t width) except -1:
+        cdef Family* family = &self._ipv4 if width == IPV4_BYTES else &self._ipv6
+        cdef Block* block
+        cdef size_t number, at
+        if not family.blocks_count:
+            return 0
+        number = _block_for(family, key)
+        block = family.blocks[number]
+        at = _lower_bound(block.keys, block.count, key, width)
+        if at == block.count or memcmp(block.keys + at * width, key, width) != 0:
+            return 0
+        _free_facts(&self._arena, block.facts[at])
+        block.count -= 1
+        family.count -= 1
+        memmove(block.keys + at * width, block.keys + (at + 1) * width, (block.count - at) * width)
+        memmove(&block.facts[at], &block.facts[at + 1], (block.count - at) * sizeof(uint32_t))
+        if block.count == 0:
+            _drop_block(family, number)
+            return 0
+        if at == 0:
+            memcpy(family.firsts + number * width, block.keys, width)
+        _join(family, number)
+        return 0
+
+
+cdef size_t _width_of(bytes state_key) except 0:
+    cdef size_t width = len(state_key) - 1
+    if width != IPV4_BYTES and width != IPV6_BYTES:
+        raise ValueError(f"an address of {width} bytes")
+    return width
+
+
+cdef size_t _block_for(const Family* family, const uint8_t* key) noexcept nogil:
+    """The block that holds `key` if any does: the last whose first key is not greater."""
+    cdef size_t low = 0, high = family.blocks_count, middle
+    while high - low > 1:
+        middle = (low + high) // 2
+        if memcmp(family.firsts + middle * family.width, key, family.width) <= 0:
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+cdef size_t _lower_bound(
+    const uint8_t* keys, size_t count, const uint8_t* key, size_t width
+) noexcept nogil:
+    """Where the first of the sorted keys stands that is not less than `key`."""
+    cdef size_t low = 0, high = count, middle
+    while low < high:
+        middle = (low + high) // 2
+        if memcmp(keys + middle * width, key, width) < 0:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+cdef int _insert_block(Family* family, size_t number, const uint8_t* first) except -1:
+    """Puts an empty block there, whose keys will begin with `first`."""
+    cdef size_t room
+    cdef void* moved
+    cdef Block* block
+    if family.blocks_count == family.blocks_room:
+        room = family.blocks_room * 2 + 8
+        moved = realloc(family.blocks, room * sizeof(Block*))
+        if moved == NULL:
+            raise MemoryError
+        family.blocks = <Block**>moved
+        moved = realloc(family.firsts, room * family.width)
+        if moved == NULL:
+            raise MemoryError
+        family.firsts = <uint8_t*>moved
+        family.blocks_room = room
+    block = <Block*>malloc(sizeof(Block) + BLOCK_KEYS * family.width)
+    if block == NULL:
+        raise MemoryError
+    block.count = 0
+    memmove(&family.blocks[number + 1], &family.blocks[number],
+            (family.blocks_count - number) * sizeof(Block*))
+    memmove(family.firsts + (number + 1) * family.width, family.firsts + number * family.width,
+            (family.blocks_count - number) * family.width)
+    family.blocks[number] = block
+    memcpy(family.firsts + number * family.width, first, family.width)
+    family.blocks_count += 1
+    return 0
+
+
+cdef int _split(Family* family, size_t number, size_t at) except -1:
+    """Makes room in a full block for a key at `at`."""
+    cdef Block* full = family.blocks[number]
+    cdef Block* upper
+    # A load comes in order: behind the last key, full blocks stay full.
+    cdef bint is_appended = at == BLOCK_KEYS and number + 1 == family.blocks_count
+    cdef size_t left = BLOCK_KEYS - 1 if is_appended else BLOCK_KEYS // 2
+    cdef size_t width = family.width
+    _insert_block(family, number + 1, full.keys + left * width)
+    upper = family.blocks[number + 1]
+    upper.count = BLOCK_KEYS - left
+    memcpy(upper.keys, full.keys + left * width, upper.count * width)
+    memcpy(&upper.facts[0], &full.facts[left], upper.count * sizeof(uint32_t))
+    full.count = left
+    return 0
+
+
+cdef void _join(Family* family, size_t number) noexcept:
+    """Takes the next block's keys into this one when both are nearly empty."""
+    cdef Block* block = family.blocks[number]
+    cdef Block* following
+    if number + 1 == family.blocks_count:
+        return
+    following = family.blocks[number + 1]
+    if block.count + following.count > BLOCK_KEYS // 4:
+        return
+    memcpy(block.keys + block.count * family.width, following.keys,
+           following.count * family.width)
+    memcpy(&block.facts[block.count], &following.facts[0], following.count * sizeof(uint32_t))
+    block.count += following.count
+    _drop_block(family, number + 1)
+
+
+cdef void _drop_block(Family* family, size_t number) noexcept:
+    free(family.blocks[number])
+    family.blocks_count -= 1
+    memmove(&family.blocks[number], &family.blocks[number + 1],
+            (family.blocks_count - number) * sizeof(Block*))
+    memmove(family.firsts + number * family.width, family.firsts + (number + 1) * family.width,
+            (family.blocks_count - number) * family.width)
+
+
+cdef void _free_family(Family* family) noexcept:
+    cdef size_t number
+    for number in range(family.blocks_count):
+        free(family.blocks[number])
+    free(family.blocks)
+    free(family.firsts)
+
+
+cdef uint8_t* _slot(const Arena* arena, uint32_t facts) noexcept nogil:
+    return arena.chunks[facts // CHUNK_UNITS] + (facts % CHUNK_UNITS) * UNIT_BYTES
+
+
+cdef uint32_t _units(uint8_t host_bytes) noexcept nogil:
+    return (FACTS_HEAD_BYTES + host_bytes + UNIT_BYTES - 1) // UNIT_BYTES
+
+
+cdef uint32_t _new_facts(Arena* arena, uint8_t status, uint32_t since_s,
+                         const uint8_t* host, uint8_t host_bytes) except 0:
+    cdef uint32_t units = _units(host_bytes)
+    cdef uint32_t facts = arena.free[units]
+    cdef uint8_t* slot
+    if facts:
+        memcpy(&arena.free[units], _slot(arena, facts), sizeof(uint32_t))
+    else:
+        facts = _fresh(arena, units)
+    slot = _slot(arena, facts)
+    slot[0] = status
+    slot[1] = host_bytes
+    memcpy(slot + 2, &since_s, sizeof(uint32_t))
+    memcpy(slot + FACTS_HEAD_BYTES, host, host_bytes)
+    return facts
+
+
+cdef uint32_t _fresh(Arena* arena, uint32_t units) except 0:
+    """Units that were never used; none reach from one chunk into the next."""
+    cdef uint32_t begin = arena.top
+    cdef void* moved
+    if begin // CHUNK_UNITS != (begin + units - 1) // CHUNK_UNITS:
+        begin = (begin // CHUNK_UNITS + 1) * CHUNK_UNITS
+    if begin > 0xFFFFFFFF - units:
+        raise MemoryError
+    if begin // CHUNK_UNITS == arena.chunks_count:
+        moved = realloc(arena.chunks, (arena.chunks_count + 1) * sizeof(uint8_t*))
+        if moved == NULL:
+            raise MemoryError
+        arena.chunks = <uint8_t**>moved
+        arena.chunks[arena.chunks_count] = <uint8_t*>calloc(CHUNK_UNITS, UNIT_BYTES)
+        if arena.chunks[arena.chunks_count] == NULL:
+            raise MemoryError
+        arena.chunks_count += 1
+    arena.top = begin + units
+    return begin
+
+
+cdef void _free_facts(Arena* arena, uint32_t facts) noexcept:
+    cdef uint8_t* slot = _slot(arena, facts)
+    cdef uint32_t units = _units(slot[1])
+    memcpy(slot, &arena.free[units], sizeof(uint32_t))
+    arena.free[units] = facts
+
+
+cdef void _read_facts(const Arena* arena, uint32_t facts, Facts* found) noexcept nogil:
+    cdef uint8_t* slot = _slot(arena, facts)
+    found.status = slot[0]
+    found.host_bytes = slot[1]
+    memcpy(&found.since_s, slot + 2, sizeof(uint32_t))
+    found.host = slot + FACTS_HEAD_BYTES
+
+
+cdef bint _agree(const Family* ours, const Arena* our_arena, const Family* theirs,
+                 const Arena* their_arena) noexcept nogil:
+    cdef size_t number, at, their_number = 0, their_at = 0
+    cdef uint8_t* one
+    cdef uint8_t* other
+    if ours.count != theirs.count:
+        return False
+    for number in range(ours.blocks_count):
+        for at in range(ours.blocks[number].count):
+            if their_at == theirs.blocks[their_number].count:
+                their_number, their_at = their_number + 1, 0
+            if memcmp(ours.blocks[number].keys + at * ours.width,
+                      theirs.blocks[their_number].keys + their_at * ours.width, ours.width) != 0:
+                return False
+            one = _slot(our_arena, ours.blocks[number].facts[at])
+            other = _slot(their_arena, theirs.blocks[their_number].facts[their_at])
+            if memcmp(one, other, FACTS_HEAD_BYTES) != 0 or (
+                memcmp(one + FACTS_HEAD_BYTES, other + FACTS_HEAD_BYTES, one[1]) != 0
+            ):
+                return False
+            their_at += 1
+    return True
