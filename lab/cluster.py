@@ -30,8 +30,14 @@ DNS_HTTP_PORT = 7451
 WHOIS_HTTP_PORT = 7452
 DNS_PORT = 5353
 WHOIS_PORT = 4343
-# Nobody's resolver has to notice before a secondary of the lab leaves.
-SECONDARY_ENV = {"SMTPNIC_SECONDARY_DRAIN_SECONDS": "0.2"}
+# Nobody's resolver has to notice before a secondary of the lab leaves, and all who ask are of one
+# network.
+SECONDARY_ENV = {
+    "SMTPNIC_SECONDARY_DRAIN_SECONDS": "0.2",
+    "SMTPNIC_SECONDARY_DNS__POSITIVE_LIMIT": "0",
+    "SMTPNIC_SECONDARY_DNS__NEGATIVE_LIMIT": "0",
+    "SMTPNIC_SECONDARY_DNS__ERROR_LIMIT": "0",
+}
 
 
 def loopback_network() -> str:

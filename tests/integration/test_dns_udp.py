@@ -1,0 +1,242 @@
+"""UDP as it is served by both implementations: real sockets, real answers."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from random import Random
+
+import dns.message
+import dns.rcode
+import pytest
+
+from lab.cluster import loopback_network
+from node.endpoint import Endpoint
+from node.errors import ConfigurationError
+from secondary.dns.batched_udp import FastAnswers, batched_listeners
+from secondary.dns.compiled.table import CompiledTable
+from secondary.dns.implementation import Implementation, choose
+from secondary.dns.rate_limit import RateLimiter, RateLimits
+from secondary.dns.reply import Transport
+from secondary.dns.responder import Responder
+from secondary.dns.server import DnsServer, LimitedAnswers
+from tests.support.fast_path import LIMITER_KEY, LISTED_ADDRESSES, UNLIMITED, random_query
+from tests.support.responding import CLIENT, COOKIES, make_responder
+from tests.support.views import put_registration, registration, standing
+from tests.support.wait import wait_until
+
+SECONDS = 20
+THREADS = 2
+LISTED = "192-0-2-36.smtpnic.example"
+# An apex has what only the responder knows.
+APEX = "smtpnic.example"
+
+
+class Served:
+    """A server over a table that can be replaced."""
+
+    def __init__(self, limits: RateLimits = UNLIMITED) -> None:
+        self.table: CompiledTable | None = loaded(*LISTED_ADDRESSES)
+        # The table is of one day in the past; all that is asked here is of now.
+        empty = make_responder(max_silence_seconds=1e12)
+        responder = Responder(
+            empty.zones,
+            lambda: self.table,
+            max_silence_seconds=1e12,
+            cookies=COOKIES,
+            identity=empty.identity,
+        )
+        self.answers = LimitedAnswers(responder, RateLimiter(limits, LIMITER_KEY))
+
+    def server(self, implementation: Implementation, endpoint: Endpoint) -> DnsServer:
+        """Listens, and is not started."""
+        if implementation is Implementation.PURE:
+            return DnsServer([endpoint], self.answers)
+        fast = FastAnswers.before(self.answers, lambda: self.table, THREADS)
+        return DnsServer([endpoint], self.answers, batched_listeners(fast))
+
+
+def loaded(*addresses: str) -> CompiledTable:
+    table = CompiledTable()
+    for address in addresses:
+        put_registration(table, address, registration())
+    table.advance(standing())
+    return table
+
+
+@contextmanager
+def running(server: DnsServer) -> Iterator[None]:
+    """Its event loop in a thread."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    asyncio.run_coroutine_threadsafe(server.start(), loop).result(SECONDS)
+    try:
+        yield
+    finally:
+        asyncio.run_coroutine_threadsafe(server.stop(), loop).result(SECONDS)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+@pytest.fixture
+def served() -> Served:
+    """Not limited."""
+    return Served()
+
+
+@pytest.fixture(params=list(Implementation))
+def server(request: pytest.FixtureRequest, served: Served) -> Iterator[DnsServer]:
+    """A running server of each implementation."""
+    server = served.server(request.param, Endpoint(f"{loopback_network()}.1", 0))
+    with running(server):
+        yield server
+
+
+def client_of(endpoint: Endpoint) -> socket.socket:
+    """A socket that talks to the server alone."""
+    family = socket.AF_INET6 if ":" in endpoint.host else socket.AF_INET
+    client = socket.socket(family, socket.SOCK_DGRAM)
+    client.settimeout(SECONDS)
+    client.connect((endpoint.host, endpoint.port))
+    return client
+
+
+def asked(server: DnsServer, name: str, type_: str = "A") -> dns.message.Message:
+    """The answer to one query."""
+    query = dns.message.make_query(name, type_)
+    with client_of(server.udp[0].endpoint) as client:
+        client.send(query.to_wire())
+        answer = dns.message.from_wire(client.recv(4096))
+    assert query.is_response(answer)
+    return answer
+
+
+def total(server: DnsServer) -> int:
+    """How many answers were counted."""
+    return sum(sum(udp.counter.by_rcode) for udp in server.udp)
+
+
+def test_the_compiled_implementation_was_built() -> None:
+    """What is tested here is what runs by default, and it can be chosen not to."""
+    assert choose(is_compiled_wanted=True) is Implementation.COMPILED
+    assert choose(is_compiled_wanted=False) is Implementation.PURE
+
+
+def test_everybody_gets_the_own_answer(server: DnsServer, served: Served) -> None:
+    """Hundreds at a time from several clients, common queries and others among one another."""
+    random = Random(1)
+    with (
+        client_of(server.udp[0].endpoint) as one,
+        client_of(server.udp[0].endpoint) as two,
+        client_of(server.udp[0].endpoint) as three,
+    ):
+        for _ in range(20):
+            sent = []
+            for client in (one, two, three):
+                queries = [random_query(random) for _ in range(30)]
+                wires = {
+                    number.to_bytes(2, "big") + query[2:] for number, query in enumerate(queries)
+                }
+                for wire in wires:
+                    client.send(wire)
+                sent.append((client, wires))
+            for client, wires in sent:
+                answered = (served.answers(wire, Transport.UDP, CLIENT) for wire in wires)
+                received = {told(client.recv(4096)) for _ in wires}
+                assert {told(answer) for answer in answered} == received
+
+
+def told(wire: bytes | None) -> tuple[int, dns.rcode.Rcode, str, str]:
+    """An answer but for its cookie, which is of one second and one client."""
+    assert wire is not None
+    message = dns.message.from_wire(wire)
+    return message.id, message.rcode(), str(message.answer), str(message.authority)
+
+
+@pytest.mark.parametrize("implementation", list(Implementation))
+@pytest.mark.parametrize(
+    ("wildcard", "host"), [("0.0.0.0", "127.0.0.77"), ("::", "::1"), ("::1", "::1")]
+)
+def test_answers_come_from_the_address_that_was_asked(
+    served: Served, implementation: Implementation, wildcard: str, host: str
+) -> None:
+    """Whether the fast path answers or the responder, at a wildcard of either family."""
+    server = served.server(implementation, Endpoint(wildcard, 0))
+    endpoint = Endpoint(host, server.udp[0].endpoint.port)
+    with running(server), client_of(endpoint) as client:
+        for name in (LISTED, APEX):
+            client.send(dns.message.make_query(name, "TXT").to_wire())
+            assert dns.message.from_wire(client.recv(4096)).answer
+
+
+def test_rubbish_is_ignored_and_counted(server: DnsServer) -> None:
+    """Responses and what is no message get no answer; the next query does."""
+    with client_of(server.udp[0].endpoint) as client:
+        for rubbish in (b"", b"x", bytes(11), b"\0\0\x80" + bytes(9), b"\xff" * 5000):
+            client.send(rubbish)
+        assert asked(server, LISTED).answer
+    wait_until(
+        lambda: sum(udp.counter.ignored for udp in server.udp) == 5,
+        seconds=SECONDS,
+        what="five were ignored",
+    )
+
+
+def test_counts_are_those_of_what_was_sent(server: DnsServer) -> None:
+    """By response code, fast path and responder together."""
+    for name in (LISTED, APEX, "x.smtpnic.example", "example.org"):
+        asked(server, name)
+    wait_until(lambda: total(server) == 4, seconds=SECONDS, what="four were counted")
+    answers = [udp.counter.answers() for udp in server.udp]
+    assert 1 == sum(one.get("NXDOMAIN", 0) for one in answers)
+    assert 1 == sum(one.get("REFUSED", 0) for one in answers)
+    assert 2 == sum(one.get("NOERROR", 0) for one in answers)
+
+
+def test_changes_and_replaced_tables_are_seen(server: DnsServer, served: Served) -> None:
+    """A change at once, another table soon; no table is SERVFAIL."""
+    assert served.table is not None
+    put_registration(served.table, "192.0.2.99", registration())
+    assert asked(server, "192-0-2-99.smtpnic.example").answer
+    served.table = loaded("192.0.2.100")
+    wait_until(
+        lambda: asked(server, LISTED).rcode() == dns.rcode.NXDOMAIN,
+        seconds=SECONDS,
+        what="the other table answers",
+    )
+    served.table = None
+    wait_until(
+        lambda: asked(server, LISTED).rcode() == dns.rcode.SERVFAIL,
+        seconds=SECONDS,
+        what="no table answers",
+    )
+
+
+@pytest.mark.parametrize("implementation", list(Implementation))
+def test_limits_count_all_threads_together(implementation: Implementation) -> None:
+    """One client may have 50 answers at once, whichever socket it came to; the rest say TC."""
+    served = Served(RateLimits(50, 50, 50))
+    server = served.server(implementation, Endpoint(f"{loopback_network()}.1", 0))
+    whole = 0
+    with running(server):
+        for _ in range(200):
+            whole += len(asked(server, LISTED).answer)
+        assert 50 <= whole < 200
+        wait_until(
+            lambda: sum(served.answers.limiter.limited) == 200 - whole,
+            seconds=SECONDS,
+            what="what was limited was counted",
+        )
+
+
+def test_a_port_that_is_taken_is_named(served: Served) -> None:
+    """Though the threads of one server share it."""
+    endpoint = Endpoint(f"{loopback_network()}.1", 0)
+    server = served.server(Implementation.COMPILED, endpoint)
+    with running(server), pytest.raises(ConfigurationError, match="in use"):
+        served.server(Implementation.COMPILED, server.udp[0].endpoint)
