@@ -96,8 +96,12 @@ class StateTree:
 
         MalformedError if one is not a slot or two are of the same key.
         """
+        return cls.of_buckets(_fill(slots))
+
+    @classmethod
+    def of_buckets(cls, buckets: dict[int, bytes]) -> StateTree:
+        """The tree of these buckets by number, the slots in each in order and of different keys."""
         tree = cls()
-        buckets = _fill(slots)
         live = sum(map(len, buckets.values())) // SLOT_BYTES
         tree.apply(tree._staged(live, buckets))
         return tree

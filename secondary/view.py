@@ -6,7 +6,7 @@ The reader fills a view from etcd; DNS and WHOIS each bring their own.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol, Self
+from typing import Protocol, Self, runtime_checkable
 
 from secondary.cursor import Position
 
@@ -54,3 +54,21 @@ class View(Protocol):
 
     def advance(self, standing: Standing) -> None:
         """Says that all records up to `standing` are in."""
+
+
+class BulkLoad(Protocol):
+    """Takes the place of `View.put` in a load: records by the page, and what is made of them."""
+
+    def take(self, records: list[bytes]) -> None:
+        """Puts these encoded Records into the view; MalformedError if one is none."""
+
+    def buckets(self) -> dict[int, bytes]:
+        """The buckets of the state tree that they make; MalformedError if two are of one key."""
+
+
+@runtime_checkable
+class BulkView(Protocol):
+    """A view that has a faster way to be loaded."""
+
+    def bulk_load(self) -> BulkLoad:
+        """What loads it, while it is empty and nobody reads it."""

@@ -16,7 +16,7 @@ from registry.address import Address
 from registry.entry import state_key
 from registry.kinds import Kind
 from secondary import reader
-from secondary.dns.table import DictTable
+from secondary.dns.compiled.table import CompiledTable
 from secondary.etcd import EtcdStore, Watch
 from secondary.etcd_values import EtcdUnavailable, Reading
 from secondary.reader import Reader, Source
@@ -80,12 +80,12 @@ class Cluster:
         self._table_file = table_file
         self.reader = self.new_reader()
 
-    def new_reader(self) -> Reader[DictTable]:
+    def new_reader(self) -> Reader[CompiledTable]:
         """A reader that has loaded nothing yet."""
         source = Source(self.reader_store, LAYOUT, self.log.verifier, self.log.freshness_verifier)
         return Reader(
             source,
-            DictTable,
+            CompiledTable,
             recheck_seconds=self._recheck_seconds,
             random=Random(1),
             table_file=self._table_file,
@@ -112,7 +112,7 @@ class Cluster:
         self.store.close()
 
     @property
-    def table(self) -> DictTable:
+    def table(self) -> CompiledTable:
         assert self.reader.view is not None
         return self.reader.view
 

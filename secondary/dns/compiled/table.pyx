@@ -100,6 +100,13 @@ cdef class CompiledTable:
             &self._ipv6, &self._arena, &other._ipv6, &other._arena
         )
 
+    def bulk_load(self):
+        """What takes records by the page, while nobody reads the table."""
+        # It needs this module to be there.
+        from secondary.dns.compiled.loading import BulkLoad
+
+        return BulkLoad(self)
+
     def put(self, bytes state_key not None, bytes payload not None, bytes record not None):
         """Takes a registration; other kinds have no name."""
         if state_key[0] != REGISTRATION:
