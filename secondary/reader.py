@@ -215,7 +215,7 @@ class Reader(Generic[V]):
             loaded = load_file(path, source.layout, trust, self._new_view(), self._stopping)
         except LoadCancelledError:
             return False
-        except (VerificationError, OSError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever it holds, there is etcd to read from
             _log.warning("table_file.refused", file=str(path), reason=str(error))
             return False
         if loaded is None:
