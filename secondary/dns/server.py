@@ -98,7 +98,7 @@ def _responder(settings: SecondarySettings, table: Callable[[], NameTable | None
             _zones(dns),
             table,
             max_silence_seconds=settings.max_silence_seconds,
-            cookies=_cookies(dns.cookie_secret_file),
+            cookies=read_cookies(dns.cookie_secret_file),
             identity=Identity(dns.nsid, dns.identity, dns.version),
         )
     except ValueError as error:
@@ -117,7 +117,11 @@ def _zones(dns: DnsSettings) -> Zones:
     )
 
 
-def _cookies(path: Path | None) -> ServerCookies:
+def read_cookies(path: Path | None) -> ServerCookies:
+    """Cookies of the secrets in a file, or of one that nobody else knows.
+
+    ConfigurationError says what is wrong with the file.
+    """
     if path is None:
         return ServerCookies.of_one_process()
     try:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from registry.address import Address
-from registry.label import dashed, parse_dashed, parse_reversed, reversed_name
+from registry.label import dashed, parse_dashed, parse_reversed, reversed_name, reversed_ranges
 from tests.support.strategies import addresses
 
 IPV4 = Address.parse("192.0.2.36")
@@ -96,3 +96,25 @@ def test_another_spelling_is_no_label(label: str) -> None:
 def test_another_spelling_is_no_reversed_name(text: str) -> None:
     """Leading zeros, capitals and missing labels are names that do not exist."""
     assert parse_reversed(text.split(".")) is None
+
+
+@given(addresses, st.integers(1, 31), addresses)
+def test_ranges_hold_exactly_what_stands_below(
+    address: Address, depth: int, other: Address
+) -> None:
+    """An address is in a range exactly if its reversed name ends with the labels."""
+    labels = reversed_name(address).split(".")[-depth:]
+    ranges = reversed_ranges(labels)
+    for candidate in (address, other):
+        below = reversed_name(candidate).split(".")
+        is_below = len(below) > len(labels) and below[-len(labels) :] == labels
+        assert is_below == any(
+            first.family == candidate.family and first <= candidate <= last
+            for first, last in ranges
+        )
+
+
+@pytest.mark.parametrize("labels", [[], ["x"], ["256"], ["01"], ["1", "2", "3", "400"], ["f"] * 32])
+def test_nothing_stands_below_what_is_no_part_of_a_reversed_name(labels: list[str]) -> None:
+    """Nor below a whole IPv6 address, or the origin itself."""
+    assert not reversed_ranges(labels)
