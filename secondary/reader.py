@@ -284,6 +284,7 @@ class Reader(Generic[V]):
             raise ForkError(served.tail.note, track.tail.note)
         self._serving = track
         if served is not None:
+            served.tail.view.retire()
             served.stop()
             self.counts.strange += served.tail.strange_revisions
         return True

@@ -55,6 +55,9 @@ class View(Protocol):
     def advance(self, standing: Standing) -> None:
         """Says that all records up to `standing` are in."""
 
+    def retire(self) -> None:
+        """Says that another view serves from now on."""
+
 
 class BulkLoad(Protocol):
     """Takes the place of `View.put` in a load: records by the page, and what is made of them."""

@@ -127,6 +127,9 @@ class DictTable:
         """The serial that DNS shows rises with this, after the records."""
         self._standing = standing
 
+    def retire(self) -> None:
+        """Nobody keeps it for longer than a question."""
+
 
 def _insert(ordered: list[bytes], packed: bytes) -> None:
     # A load comes in order.

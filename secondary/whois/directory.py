@@ -108,6 +108,9 @@ class Directory:
         """What answers state as their origin rises with this, after the records."""
         self._standing = standing
 
+    def retire(self) -> None:
+        """Nobody keeps it for longer than a question."""
+
     def _host(self, state_key: bytes) -> str | None:
         """The host by which a registration is found now."""
         record = self._records.get(state_key)

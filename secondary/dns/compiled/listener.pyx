@@ -82,8 +82,7 @@ cdef enum:
     BATCH = 64
     MAX_QUERY_BYTES = 4096
     CONTROL_BYTES = 64
-    # How long what is counted here is not seen, and a table that was replaced may still answer:
-    # whatever takes the GIL may have to wait for it.
+    # How long what is counted here is not seen: whatever takes the GIL may have to wait for it.
     SETTLE_US = 500000
 
 # One datagram's way in and out.
@@ -151,7 +150,9 @@ cdef class BatchListener:
                 self._ask(declined[number])
             if declined_count:
                 self._send_asked(declined, declined_count)
-            if now_us - settled_us >= SETTLE_US:
+            if now_us - settled_us >= SETTLE_US or (
+                self._table is not None and self._table.is_retired
+            ):
                 self._settle()
                 settled_us = now_us
         self._settle()
@@ -191,13 +192,15 @@ cdef class BatchListener:
         cdef Slot* slot
         cdef int64_t now_s = _now_s()
         cdef bint has_table = self._table is not None
+        cdef bint serves = False
         if has_table:
             self._table.lock_for_reading()
+            serves = not self._table.is_retired
         for number in range(count):
             slot = &self._slots[number]
             size = DECLINED
             _read_client(slot, &client)
-            if has_table:
+            if serves:
                 size = self._fast.answer(
                     self._table, slot.wire, self._in[number].msg_len, &client, now_s, now_us,
                     slot.answer, &self._counts,

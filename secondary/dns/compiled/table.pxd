@@ -42,6 +42,7 @@ cdef class CompiledTable:
     cdef uint32_t serial
     cdef int64_t vouched_s
     cdef bint is_loaded
+    cdef bint is_retired
 
     cdef void lock_for_reading(self) noexcept nogil
     cdef void unlock(self) noexcept nogil

@@ -154,6 +154,12 @@ cdef class CompiledTable:
         self.unlock()
         self._standing = standing
 
+    def retire(self):
+        """Another table serves from now on: threads that hold this one look for it."""
+        pthread_rwlock_wrlock(&self._lock)
+        self.is_retired = True
+        self.unlock()
+
     cdef void lock_for_reading(self) noexcept nogil:
         pthread_rwlock_rdlock(&self._lock)
 
