@@ -41,7 +41,8 @@ torture: setup ## Kill processes at random under load, 1,000 times (KILLS=n), an
 	SMTPNIC_KILLS=$(or $(KILLS),1000) SMTPNIC_FOLLOWER_KILLS=$(or $(KILLS),1000) \
 		$(BIN)/pytest tests/integration -k at_random --timeout 0
 
-# Sizes are variables that the measurements read: make bench-ingest SECONDS=2
+# Sizes are variables that the measurements read: make bench-ingest SECONDS=2, and for DNS
+# make bench-dns NAMES=100000 SIZES=10000 SECONDS=1 ROUNDS=3 RATE=2000 SERVERS=smtpnic-pure,nsd
 .PHONY: bench
 bench: bench-ingest bench-propagation bench-bootstrap ## Run all measurements, within 15 minutes
 
@@ -56,6 +57,11 @@ bench-propagation: setup ## Measure a commit until every secondary answers
 .PHONY: bench-bootstrap
 bench-bootstrap: setup ## Measure a new secondary until it serves, its restart and its memory
 	$(BIN)/python -m bench.bootstrap
+
+.PHONY: bench-dns
+bench-dns: ## Measure our DNS beside NSD, Knot, rbldnsd, BIND, PowerDNS, within 10 minutes
+	@scripts/setup bench
+	$(BIN)/python -m bench.dns
 
 .PHONY: clean
 clean: ## Remove everything that was made, the virtual environment too
