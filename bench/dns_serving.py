@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import secrets
 import signal
 import threading
 import time
-from collections.abc import Callable
 from itertools import cycle
 from pathlib import Path
 from typing import Final
@@ -30,6 +30,7 @@ from secondary.cursor import Position
 from secondary.dns.cookies import ServerCookies
 from secondary.dns.dashed_zone import DashedNames
 from secondary.dns.identity import Identity
+from secondary.dns.implementation import Implementation, choose
 from secondary.dns.list_zone import ListedNames
 from secondary.dns.rate_limit import KEY_BYTES, RateLimiter, RateLimits
 from secondary.dns.responder import Responder
@@ -151,16 +152,29 @@ def _pure(listen: Endpoint) -> tuple[View, DnsServer]:
     return table, DnsServer([listen], _answers(table))
 
 
-# An empty table, and the server that answers from it: one for each implementation there is.
-_MAKERS: Final[dict[str, Callable[[Endpoint], tuple[View, DnsServer]]]] = {"pure": _pure}
-IMPLEMENTATIONS: Final = ("compiled", "pure")
+def _compiled(listen: Endpoint) -> tuple[View, DnsServer]:
+    # Not there where there was no compiler.
+    from secondary.dns.batched_udp import FastAnswers, batched_listeners  # noqa: PLC0415
+    from secondary.dns.compiled.table import CompiledTable  # noqa: PLC0415
+
+    table = CompiledTable()
+    answers = _answers(table)
+    threads = len(os.sched_getaffinity(0))
+    fast = FastAnswers.before(answers, lambda: table, threads)
+    return table, DnsServer([listen], answers, batched_listeners(fast))
+
+
+# An empty table, and the server that answers from it.
+_MAKERS: Final = {Implementation.COMPILED: _compiled, Implementation.PURE: _pure}
+IMPLEMENTATIONS: Final = tuple(implementation.value for implementation in _MAKERS)
 
 
 def unavailable(implementation: str) -> str | None:
     """Why an implementation cannot run here; None when it can."""
-    if implementation in _MAKERS:
+    wanted = Implementation(implementation)
+    if choose(is_compiled_wanted=wanted is Implementation.COMPILED) is wanted:
         return None
-    return f"smtpnic-{implementation} is left out: there is no such implementation here"
+    return f"smtpnic-{implementation} is left out: it was not built, there was no compiler"
 
 
 async def serve(server: DnsServer, changes: Changes) -> None:
@@ -184,7 +198,7 @@ def main() -> None:
     reason = unavailable(arguments.implementation)
     if reason is not None:
         raise SystemExit(reason)
-    table, server = _MAKERS[arguments.implementation](arguments.listen)
+    table, server = _MAKERS[Implementation(arguments.implementation)](arguments.listen)
     payloads = Payloads(long_hosts=arguments.long_hosts)
     fill(table, arguments.names, payloads)
     asyncio.run(serve(server, Changes(table, payloads)))
