@@ -8,18 +8,20 @@ from setuptools import Extension, setup
 
 MODULES = ("table", "loading", "answering", "listener")
 
-setup(
-    ext_modules=cythonize(
-        [
-            Extension(
-                f"secondary.dns.compiled.{module}",
-                [f"secondary/dns/compiled/{module}.pyx"],
-                define_macros=[("_GNU_SOURCE", "1")],
-                extra_compile_args=["-O3", "-Wall", "-Wextra", "-Wno-unused-parameter"],
-                optional=True,
-            )
-            for module in MODULES
-        ],
-        build_dir="build/cython",
-    )
+modules = cythonize(
+    [
+        Extension(
+            f"secondary.dns.compiled.{module}",
+            [f"secondary/dns/compiled/{module}.pyx"],
+            define_macros=[("_GNU_SOURCE", "1")],
+            extra_compile_args=["-O3", "-Wall", "-Wextra", "-Wno-unused-parameter"],
+        )
+        for module in MODULES
+    ],
+    build_dir="build/cython",
 )
+for module in modules:
+    # Cython forgets it when it is said above.
+    module.optional = True
+
+setup(ext_modules=modules)
