@@ -36,6 +36,11 @@ check: setup ## Check style, types, the rules of who imports whom, generated cod
 generate: setup ## Make the wire modules anew from proto/
 	$(BIN)/python scripts/generate
 
+.PHONY: fuzz
+fuzz: ## Fuzz the compiled part of DNS with the address sanitizer (FUZZ_SECONDS=600)
+	@scripts/setup fuzz
+	@scripts/fuzz $(FUZZ_SECONDS)
+
 .PHONY: torture
 torture: setup ## Kill processes at random under load, 1,000 times (KILLS=n), and look for losses
 	SMTPNIC_KILLS=$(or $(KILLS),1000) SMTPNIC_FOLLOWER_KILLS=$(or $(KILLS),1000) \
