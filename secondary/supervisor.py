@@ -60,9 +60,13 @@ class _Supervisor:
         try:
             if etcd is not None:
                 etcd.start()
+            waiting = dict(roles)
+            if self._has_table_file():
+                # It serves that while etcd is still starting.
+                waiting.pop(Role.DNS).start()
             await self._check_etcd()
             if not self._ending.is_set():
-                for child in roles.values():
+                for child in waiting.values():
                     child.start()
             await self._ending.wait()
         finally:
@@ -72,6 +76,10 @@ class _Supervisor:
             await _stop([etcd] if etcd else [])
         if self._gave_up:
             raise ConfigurationError(self._gave_up)
+
+    def _has_table_file(self) -> bool:
+        path = self._settings.dns_table_file
+        return Role.DNS in self._settings.roles and path is not None and path.exists()
 
     def _etcd(self) -> Child:
         settings = self._settings
