@@ -125,6 +125,21 @@ def test_what_is_killed_is_started_again(secondary: Secondary, role: str) -> Non
     wait_until(lambda: secondary.ask_whois(ADDRESS), seconds=SECONDS, what="WHOIS")
 
 
+def test_a_restart_serves_before_etcd_does(secondary: Secondary, tmp_path: Path) -> None:
+    """What the last run loaded is served at once, however long etcd takes to start."""
+    secondary.process.stop()
+    binary = tmp_path / "etcd"
+    binary.write_text(
+        "#!/bin/sh\n"
+        "[ \"$1\" != --version ] || { echo 'etcd Version: 3.4.23'; exit; }\n"
+        "exec sleep 60\n"
+    )
+    binary.chmod(0o755)
+    secondary.process.start({"SMTPNIC_SECONDARY_ETCD__BINARY": str(binary)})
+    wait_until(lambda: secondary.ask_dns(ADDRESS) == "NXDOMAIN", seconds=SECONDS, what="DNS")
+    assert children(secondary).keys() == {"sleep", "dns"}
+
+
 def test_lookups_outlive_the_primary(cluster: Cluster, secondary: Secondary) -> None:
     """Without the primary everything that was loaded is served on, and the status says so (P7)."""
     cluster.primary.kill()
