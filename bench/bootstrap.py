@@ -13,9 +13,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-from bench.filled import filled_cluster, last_address, start_secondary
+from bench.filled import LOAD_SECONDS, filled_cluster, last_address, start_secondary
 from bench.processes import processes, rss_mb
 from bench.results import console, load_average, print_table, write_results
+from lab.asking import wait_for
 from lab.cluster import Cluster, Secondary
 from secondary.etcd import EtcdStore
 from secondary.settings import SecondarySettings
@@ -43,6 +44,12 @@ def measure(root: Path, registrations: int) -> dict[str, Any]:
         secondary.process.stop()
         restart = start_secondary(secondary, address)
         console.print(f"  {registrations:,} registrations: restarted in {restart:.1f} s")
+        # DNS serves its table file before the other roles have started.
+        wait_for(
+            lambda: secondary.ask_whois(address) != "",
+            LOAD_SECONDS,
+            "WHOIS answers after the restart",
+        )
         after_restart = memory_mb(cluster, secondary)
     return {
         "seconds": round(seconds, 2),
