@@ -67,6 +67,16 @@ def run_program(program: typer.Typer, arguments: Sequence[str] | None) -> int:
     return ExitCode.OK
 
 
+def warn_of_root() -> None:
+    """Logs it where a server runs as root: nothing that it does needs that."""
+    from node.logging import get_logger  # noqa: PLC0415 - short commands log nothing
+
+    if os.geteuid() == 0:
+        get_logger("process").warning(
+            "process.is_root", advice="run it as a user of its own; see docs/operations.md"
+        )
+
+
 def _report(text: str, error: Exception) -> ExitCode:
     code = exit_code(error)
     if code == ExitCode.INTERNAL:

@@ -8,7 +8,7 @@ from typing import Final
 
 import typer
 
-from node.command_line import AsJson, new_program, run_program
+from node.command_line import AsJson, new_program, run_program, warn_of_root
 from node.endpoint import Endpoint
 from node.errors import ConfigurationError
 from primary import options
@@ -131,6 +131,7 @@ def run(config: options.Config = options.DEFAULT_CONFIG) -> None:
 
     settings = PrimarySettings.load(config)
     configure(settings.log_format, settings.log_level)
+    warn_of_root()
     run_primary(settings, config.resolve())
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Final
 
 import typer
 
-from node.command_line import AsJson, config_option, new_program, run_program
+from node.command_line import AsJson, config_option, new_program, run_program, warn_of_root
 from node.exits import ExitCode
 from node.logging import configure
 from secondary.settings import SecondarySettings
@@ -38,7 +38,9 @@ def run(config: Config = DEFAULT_CONFIG) -> None:
     """
     from secondary.supervisor import run as run_supervisor  # noqa: PLC0415
 
-    run_supervisor(_load(config), config.resolve())
+    settings = _load(config)
+    warn_of_root()
+    run_supervisor(settings, config.resolve())
 
 
 @app.command(epilog=EXIT_CODES)
