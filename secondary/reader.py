@@ -98,10 +98,12 @@ class Reader(Generic[V]):
         recheck_seconds: float,
         random: Random,
         table_file: Path | None = None,
+        pause_seconds: float = 0.0,
     ) -> None:
         """`new_view` makes an empty view; every load fills a fresh one.
 
         What is loaded is left in `table_file`, and served after a restart until etcd was read.
+        A view is kept up by a watch; with `pause_seconds` by a look that often, which costs less.
         """
         self.counts = ReaderCounts()
         self.contact = EtcdContact()
@@ -113,6 +115,7 @@ class Reader(Generic[V]):
         self._recheck_seconds = recheck_seconds
         self._random = random
         self._table_file = table_file
+        self._pause_seconds = pause_seconds
         self._serving: Track[V] | None = None
         self._stopping = threading.Event()
         # Set whenever there may be something to attend to before the next poll.
@@ -254,7 +257,14 @@ class Reader(Generic[V]):
             seconds=round(time.monotonic() - started, 3),
         )
         tail = Tail(loaded, self._source.layout, self._trust())
-        return Track(tail, self._source.store, self.contact, self._news, self._random)
+        return Track(
+            tail,
+            self._source.store,
+            self.contact,
+            self._news,
+            self._random,
+            pause_seconds=self._pause_seconds,
+        )
 
     def _compare(self, fresh: V) -> None:
         """Says so if the view that serves is not what it should be at its own size of the log."""

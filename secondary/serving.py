@@ -40,7 +40,10 @@ class Server(Protocol):
 
 
 def make_reader(
-    settings: SecondarySettings, new_view: Callable[[], V], table_file: Path | None = None
+    settings: SecondarySettings,
+    new_view: Callable[[], V],
+    table_file: Path | None = None,
+    pause_seconds: float = 0.0,
 ) -> Reader[V]:
     """A reader of the replica that the settings name; nothing is sent yet."""
     source = Source(
@@ -55,6 +58,7 @@ def make_reader(
         recheck_seconds=settings.recheck_seconds,
         random=Random(),  # noqa: S311
         table_file=table_file,
+        pause_seconds=pause_seconds,
     )
 
 

@@ -167,6 +167,9 @@ class WhoisSettings(Section):
     http: SettingsEndpoint = Endpoint("127.0.0.1", 7452)
     # Added to the process's niceness, so that DNS goes first.
     niceness: Annotated[int, Field(ge=0, le=19)] = 10
+    # Between two looks at etcd: to be woken by each change would cost DNS more than a second of
+    # waiting costs a person. 0: each change is taken at once.
+    pause_seconds: Annotated[float, Field(ge=0, le=60)] = 1.0
 
 
 class FollowerSettings(Section):

@@ -64,6 +64,11 @@ class Tail(Generic[V]):
         """The prefix of all keys whose changes have to be applied."""
         return self._layout.all
 
+    @property
+    def current(self) -> bytes:
+        """The key that says which generation is current."""
+        return self._layout.current
+
     def apply(self, revision: Revision) -> None:
         """Takes what one etcd transaction did.
 

@@ -17,6 +17,8 @@ V = TypeVar("V", bound=View)
 
 # As long as gRPC itself waits between connections to etcd.
 RETRY_MAX_SECONDS: Final = 2.0
+# No revision is as high: etcd counts them in 64 bits with a sign.
+NEVER: Final = 1 << 63
 
 
 class Track(Generic[V]):
@@ -29,14 +31,20 @@ class Track(Generic[V]):
         contact: EtcdContact,
         news: threading.Event,
         random: Random,
+        *,
+        pause_seconds: float = 0.0,
     ) -> None:
-        """`news` is set when the track has ended, or its generation is no longer current."""
+        """`news` is set when the track has ended, or its generation is no longer current.
+
+        With `pause_seconds` etcd is looked at that often, instead of being watched all the time.
+        """
         self.tail = tail
         # Why it cannot go on; None while it can. EtcdCompacted: revisions are lost.
         self.ending: Exception | None = None
         self._store = store
         self._contact = contact
         self._news = news
+        self._pause_seconds = pause_seconds
         self._backoff = Backoff(random, max_seconds=RETRY_MAX_SECONDS)
         self._stopping = threading.Event()
         self._watch: Watch | None = None
@@ -62,8 +70,12 @@ class Track(Generic[V]):
     def _run(self) -> None:
         while not self._stopping.is_set():
             try:
-                self._check_continuity()
-                self._follow()
+                if self._pause_seconds:
+                    self._look()
+                    self._stopping.wait(self._pause_seconds)
+                else:
+                    self._check_continuity()
+                    self._follow()
             except EtcdCompacted as error:
                 self._end(error)
             except EtcdError as error:
@@ -77,15 +89,28 @@ class Track(Generic[V]):
         self._stopping.set()
         self._news.set()
 
+    def _look(self) -> None:
+        """Takes what was written since the last look."""
+        tail = self.tail
+        current, cursor = self._store.get(tail.current), self._store.get(tail.generation.cursor)
+        self._contact.answered()
+        newest = max(current.mod_revision, cursor.mod_revision)
+        if newest > tail.revision:
+            self._check_continuity()
+            self._follow(newest)
+        elif cursor.value != tail.cursor:
+            raise _other_history(tail)
+
     def _check_continuity(self) -> None:
         """Makes sure that this is still the database whose revisions were counted."""
         tail = self.tail
         reading = self._store.get(tail.generation.cursor, tail.revision)
         self._contact.answered()
         if reading.value != tail.cursor:
-            raise EtcdCompacted(f"etcd's history is not the one seen up to {tail.revision}")
+            raise _other_history(tail)
 
-    def _follow(self) -> None:
+    def _follow(self, last: int = NEVER) -> None:
+        """Takes one revision after another, up to the `last`."""
         tail = self.tail
         with self._store.watch(tail.watched, tail.revision + 1) as watch:
             self._watch = watch
@@ -98,3 +123,9 @@ class Track(Generic[V]):
                 tail.apply(revision)
                 if tail.is_superseded:
                     self._news.set()
+                if tail.revision >= last:
+                    return
+
+
+def _other_history(tail: Tail[V]) -> EtcdCompacted:
+    return EtcdCompacted(f"etcd's history is not the one seen up to {tail.revision}")

@@ -33,7 +33,7 @@ BACKLOG: Final = 100
 def run(settings: SecondarySettings) -> None:
     """Answers WHOIS until SIGTERM or SIGINT; ConfigurationError if it cannot listen."""
     os.nice(settings.whois.niceness)
-    reader = make_reader(settings, Directory)
+    reader = make_reader(settings, Directory, pause_seconds=settings.whois.pause_seconds)
     server = WhoisServer(
         settings.whois.listen,
         lambda question: answer(question, reader.view, settings.dns.zone),

@@ -67,6 +67,7 @@ class Cluster:
         *,
         recheck_seconds: float = NEVER_BY_ITSELF,
         table_file: Path | None = None,
+        pause_seconds: float = 0.0,
     ) -> None:
         self.etcd = etcd
         self.log = LogBuilder()
@@ -78,6 +79,7 @@ class Cluster:
         self.reader_store = CuttableStore([etcd.endpoint], call_seconds=2)
         self._recheck_seconds = recheck_seconds
         self._table_file = table_file
+        self._pause_seconds = pause_seconds
         self.reader = self.new_reader()
 
     def new_reader(self) -> Reader[CompiledTable]:
@@ -89,6 +91,7 @@ class Cluster:
             recheck_seconds=self._recheck_seconds,
             random=Random(1),
             table_file=self._table_file,
+            pause_seconds=self._pause_seconds,
         )
 
     def restart(self) -> None:
@@ -137,10 +140,10 @@ class Cluster:
         return self.table.find(address) is not None
 
 
-@pytest.fixture
-def cluster(etcd: EtcdProcess) -> Iterator[Cluster]:
-    """A loaded reader of a small log."""
-    with Cluster(etcd) as cluster:
+@pytest.fixture(params=[0.0, 0.05], ids=["watched", "looked at"])
+def cluster(etcd: EtcdProcess, request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    """A loaded reader of a small log, which watches it, or looks at it from time to time."""
+    with Cluster(etcd, pause_seconds=request.param) as cluster:
         cluster.stored.put_all()
         cluster.wait_loaded()
         yield cluster
@@ -194,6 +197,7 @@ def test_a_change_without_the_cursor_is_ignored_counted_and_found_by_the_check(
     other.commit()
     (forged,) = other.records.values()
     cluster.store.txn([], [(key, forged.encode())])
+    cluster.stored.put_cursor()
     wait_until(lambda: cluster.reader.strange_revisions == 1, seconds=SECONDS, what="counted")
 
     cluster.reader.request_check()
