@@ -11,6 +11,7 @@ import grpc
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from grpc.experimental import ChannelOptions
 
 from node.errors import ConfigurationError
 from node.files import read_private
@@ -39,6 +40,9 @@ CHANNEL_OPTIONS: Final = (
     ("grpc.initial_reconnect_backoff_ms", int(BACKOFF_FIRST_SECONDS * 1000)),
     ("grpc.max_reconnect_backoff_ms", int(BACKOFF_MAX_SECONDS * 1000)),
 )
+# A stream of answers is read by the thread that takes them; without this a thread of the channel
+# reads, and wakes that one for each. A gRPC that no longer knows it ignores it.
+READ_IN_PLACE: Final = (ChannelOptions.SingleThreadedUnaryStream, 1)
 SERVER_OPTIONS: Final = (
     *_BOTH_ENDS,
     ("grpc.http2.min_ping_interval_without_data_ms", MIN_PING_INTERVAL_MS),

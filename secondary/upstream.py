@@ -14,7 +14,7 @@ from typing import Any, Final, NoReturn, Self
 import grpc
 
 from node.endpoint import Endpoint
-from node.tls import CHANNEL_OPTIONS, Identity, channel_credentials
+from node.tls import CHANNEL_OPTIONS, READ_IN_PLACE, Identity, channel_credentials
 from registry.batch import Batch
 from registry.errors import LimitError, MalformedError
 from registry.limits import HASH_BYTES
@@ -83,7 +83,8 @@ class Upstream:
     def __init__(self, endpoint: Endpoint, authority: bytes, identity: Identity) -> None:
         """Prepare; nothing is sent yet. `authority` is the PEM of the registry's own CA."""
         # Whoever calls waits between attempts; the channel's own delays would come on top.
-        options = [*CHANNEL_OPTIONS, ("grpc.max_reconnect_backoff_ms", RECONNECT_MS)]
+        reconnect = ("grpc.max_reconnect_backoff_ms", RECONNECT_MS)
+        options = [*CHANNEL_OPTIONS, reconnect, READ_IN_PLACE]
         credentials = channel_credentials(authority, identity)
         self._channel = grpc.secure_channel(str(endpoint), credentials, options=options)
         self._stub = ReplicationStub(self._channel)

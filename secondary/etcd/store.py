@@ -13,7 +13,6 @@ say so, wait as it sees fit, and go on. An EtcdStore may be used by many threads
 from __future__ import annotations
 
 import sys
-import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
@@ -21,6 +20,7 @@ from typing import Any, NamedTuple, NoReturn, Self
 
 import grpc
 
+from node.tls import READ_IN_PLACE
 from secondary import etcdrpc
 from secondary.etcd.messages import check_watch, meaning, revision_of, transaction
 from secondary.etcd_values import (
@@ -62,7 +62,9 @@ CHANNEL_OPTIONS = (
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 2_000),
+    READ_IN_PLACE,
 )
+_WATCH_METHOD = "/etcdserverpb.Watch/Watch"
 
 
 class EtcdStore:
@@ -292,7 +294,7 @@ class Watch:
     ) -> None:
         self._store = store
         self._index = index
-        self._ended = threading.Event()
+        self._is_cancelled = False
         create = etcdrpc.WatchCreateRequest(
             key=prefix,
             range_end=prefix_end(prefix),
@@ -300,10 +302,16 @@ class Watch:
             progress_notify=True,
             fragment=True,
         )
-        # Without a leader the stream would stay silent; so it is ended instead.
-        self._call = etcdrpc.WatchStub(client.channel).Watch(
-            self._requests(create), metadata=(("hasleader", "true"),)
+        # One request and nothing after it, as etcd's own HTTP gateway watches: gRPC needs a thread
+        # to send more, and another to receive beside it.
+        watch = client.channel.unary_stream(
+            _WATCH_METHOD,
+            request_serializer=etcdrpc.WatchRequest.SerializeToString,
+            response_deserializer=etcdrpc.WatchResponse.FromString,
         )
+        # Without a leader the stream would stay silent; so it is ended instead.
+        request = etcdrpc.WatchRequest(create_request=create)
+        self._call = watch(request, metadata=(("hasleader", "true"),))
 
     def __enter__(self) -> Self:
         return self
@@ -318,7 +326,7 @@ class Watch:
 
     def cancel(self) -> None:
         """End the iteration, from whatever thread it runs in."""
-        self._ended.set()
+        self._is_cancelled = True
         self._call.cancel()
 
     def __iter__(self) -> Iterator[Revision]:
@@ -337,17 +345,13 @@ class Watch:
                     yield Revision(number if events else response.header.revision, tuple(events))
                     events = []
         except grpc.RpcError as error:
-            if not self._ended.is_set():
+            if not self._is_cancelled:
                 self._store._fail(self._index, error)
         else:
-            if not self._ended.is_set():
+            if not self._is_cancelled:
                 raise EtcdUnavailable("etcd ended the watch")
         finally:
             self.cancel()
-
-    def _requests(self, create: etcdrpc.WatchCreateRequest) -> Iterator[etcdrpc.WatchRequest]:
-        yield etcdrpc.WatchRequest(create_request=create)
-        self._ended.wait()
 
 
 class _Pending(NamedTuple):
