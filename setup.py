@@ -6,7 +6,7 @@ Without one the installation succeeds all the same, and the server runs in pure 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 
-MODULES = ("table", "loading", "answering", "listener")
+MODULES = ("facts", "table", "loading", "answering", "listener")
 
 modules = cythonize(
     [

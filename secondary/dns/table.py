@@ -21,14 +21,16 @@ LISTED: Final = frozenset({int(Status.NEW), int(Status.ACTIVE)})
 
 # A plain number: comparing with an enumeration costs several times as much.
 _REGISTRATION: Final = int(Kind.REGISTRATION)
-# Status, and since when in seconds; the host follows.
-_FACTS: Final = struct.Struct("!BI")
-_LATEST_S: Final = 0xFFFFFFFF
+# DNS tells the day of a registration alone; until the year 2149.
+DAY_SECONDS: Final = 86400
+LATEST_DAY: Final = 0xFFFF
+# Status, and since what day of 1970; the host follows.
+_FACTS: Final = struct.Struct("!BH")
 
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What DNS says of a listed address; `since_s` in seconds since 1970."""
+    """What DNS says of a listed address; `since_s` in seconds since 1970, a day's first."""
 
     status: Status
     since_s: int
@@ -77,8 +79,9 @@ class DictTable:
         facts = self._facts.get(address.packed)
         if facts is None:
             return None
-        status, since_s = _FACTS.unpack_from(facts)
-        return Listing(Status(status), since_s, facts[_FACTS.size :].decode("ascii"))
+        status, since_day = _FACTS.unpack_from(facts)
+        host = facts[_FACTS.size :].decode("ascii")
+        return Listing(Status(status), since_day * DAY_SECONDS, host)
 
     def any_listed(self, first: Address, last: Address) -> bool:
         """Whether any address of their family from `first` up to and with `last` is listed."""
@@ -106,8 +109,8 @@ class DictTable:
         if packed not in self._facts:
             with self._ordering:
                 _insert(self._ordered[len(packed)], packed)
-        since_s = min(registered_ms // 1000, _LATEST_S)
-        self._facts[packed] = _FACTS.pack(status, since_s) + host.encode("ascii")
+        since_day = min(registered_ms // 1000 // DAY_SECONDS, LATEST_DAY)
+        self._facts[packed] = _FACTS.pack(status, since_day) + host.encode("ascii")
 
     def remove(self, state_key: bytes) -> None:
         """Lists a registration no more."""

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from registry.address import Address
 from registry.entry import Entry, state_key
 from registry.kinds import Kind, Operation, Status
+from registry.wire.v1 import log_pb2
 from secondary.dns.compiled.table import CompiledTable
-from secondary.dns.table import DictTable, Listing
+from secondary.dns.table import DAY_SECONDS, DictTable, Listing
 from tests.support.views import (
     HOLDER_ID,
     REGISTERED_MS,
@@ -27,7 +28,9 @@ V4 = Address.parse("192.0.2.36")
 V6 = Address.parse("2001:db8::36")
 NewTable = type[DictTable] | type[CompiledTable]
 both = pytest.mark.parametrize("new_table", [DictTable, CompiledTable])
-LISTING = Listing(Status.NEW, REGISTERED_MS // 1000, "mail.example.org")
+LISTING = Listing(
+    Status.NEW, REGISTERED_MS // 1000 // DAY_SECONDS * DAY_SECONDS, "mail.example.org"
+)
 
 
 @pytest.mark.parametrize("address", [V4, V6])
@@ -135,6 +138,20 @@ def test_standing_moves_on_with_advance(new_table: NewTable) -> None:
     table.advance(standing(serial=9))
 
     assert 9 == table.standing.position.state.zone_serial
+
+
+@given(
+    st.text("abcxyz0189-._", max_size=253)
+    | st.text(st.characters(min_codepoint=1, max_codepoint=126), max_size=253)
+)
+def test_compiled_tables_keep_any_host_as_it_is(host: str) -> None:
+    """Few bytes hold the characters of host names; others, and any length, are held as well."""
+    table = CompiledTable()
+    registered_ms = LISTING.since_s * 1000
+    value = log_pb2.Registration(host=host, status=Status.ACTIVE, registered_ms=registered_ms)
+    table.put(state_key(Kind.REGISTRATION, V4.packed), value.SerializeToString(), b"")
+
+    assert Listing(Status.ACTIVE, LISTING.since_s, host) == table.find(V4)
 
 
 @both

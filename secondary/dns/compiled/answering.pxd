@@ -1,6 +1,6 @@
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
-from secondary.dns.compiled.table cimport CompiledTable, Facts
+from secondary.dns.compiled.table cimport CompiledTable
 
 cdef enum:
     MAX_ZONES = 8
@@ -114,7 +114,9 @@ cdef class FastPath:
         self, CompiledTable table, Zone* zone, Query* query, Answer* answer, int below
     ) noexcept nogil
     cdef bint _is_special(self, const uint8_t* key, size_t width) noexcept nogil
-    cdef void _add_facts(self, Answer* answer, const Facts* facts) noexcept nogil
+    cdef void _add_facts(
+        self, Answer* answer, CompiledTable table, uint32_t found
+    ) noexcept nogil
     cdef bint _bake(
         self, Query* query, const Client* client, int64_t now_s, uint8_t* cookie
     ) noexcept nogil

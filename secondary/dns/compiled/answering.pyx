@@ -9,7 +9,8 @@ by way of `_byte` and `_pair`, or after a look at how many bytes are left.
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
 
-from secondary.dns.compiled.table cimport CompiledTable, Facts
+from secondary.dns.compiled.facts cimport Facts
+from secondary.dns.compiled.table cimport CompiledTable
 
 from secondary.dns.edns import extended_error_option
 from secondary.dns.responder import NO_TRANSFER, OUTSIDE
@@ -240,16 +241,16 @@ cdef class FastPath:
     ) noexcept nogil:
         cdef uint8_t key[16]
         cdef size_t width
-        cdef Facts facts
+        cdef uint32_t found
         answer.rcode = NXDOMAIN
         if below != 1:
             return
         width = _parse_dashed(query.name + 1, query.name[0], key)
-        if width == 0 or not table.look_up(key, width, &facts):
+        if width == 0 or not table.look_up(key, width, &found):
             return
         answer.rcode = NOERROR
         if query.type == TYPE_TXT:
-            self._add_facts(answer, &facts)
+            self._add_facts(answer, table, found)
         elif query.type == TYPE_ANY or query.type == (
             TYPE_A if width == IPV4_BYTES else TYPE_AAAA
         ):
@@ -261,15 +262,15 @@ cdef class FastPath:
         cdef uint8_t key[16]
         cdef uint8_t first[16]
         cdef uint8_t last[16]
-        cdef Facts facts
+        cdef uint32_t found
         cdef size_t width = _parse_reversed(query, below, key)
         if width and not _is(key, width, NEVER_IPV4, NEVER_IPV6):
             if _is(key, width, ALWAYS_IPV4, ALWAYS_IPV6):
                 _add_listed(query, answer, NAME_TTL, zone.text, zone.text_bytes)
                 return
-            if table.look_up(key, width, &facts):
+            if table.look_up(key, width, &found):
                 if query.type == TYPE_TXT:
-                    self._add_facts(answer, &facts)
+                    self._add_facts(answer, table, found)
                 else:
                     _add_listed(query, answer, NAME_TTL, zone.text, zone.text_bytes)
                 return
@@ -291,11 +292,11 @@ cdef class FastPath:
         cdef uint8_t key[16]
         cdef uint8_t first[16]
         cdef uint8_t last[16]
-        cdef Facts facts
+        cdef uint32_t found
         cdef size_t width = _parse_reversed(query, below, key)
         if width and (
             _is(key, width, ALWAYS_IPV4, ALWAYS_IPV6)
-            or not (self._is_special(key, width) or table.look_up(key, width, &facts))
+            or not (self._is_special(key, width) or table.look_up(key, width, &found))
         ):
             _add_listed(query, answer, UNLISTED_TTL, zone.text, zone.text_bytes)
             return
@@ -313,14 +314,18 @@ cdef class FastPath:
                 return True
         return False
 
-    cdef void _add_facts(self, Answer* answer, const Facts* facts) noexcept nogil:
+    cdef void _add_facts(
+        self, Answer* answer, CompiledTable table, uint32_t found
+    ) noexcept nogil:
         """The TXT of a listing: at most 56 bytes and a host name of 253."""
+        cdef Facts facts
         cdef uint8_t text[512]
         cdef uint8_t data[512]
         cdef size_t size = 0, written = 0, part
+        table.tell(found, &facts)
         cdef uint8_t word = facts.status & 0xF
         size = _append(text, size, <const uint8_t*>b"v=smtpnic1; since=", 18)
-        size = _append_date(text, size, facts.since_s)
+        size = _append_date(text, size, facts.since_day)
         size = _append(text, size, <const uint8_t*>b"; status=", 9)
         size = _append(text, size, self._status_words[word], self._status_bytes[word])
         size = _append(text, size, <const uint8_t*>b"; host=", 7)
@@ -761,9 +766,9 @@ cdef size_t _append(uint8_t* to, size_t size, const uint8_t* more, size_t count)
     return size + count
 
 
-cdef size_t _append_date(uint8_t* to, size_t size, uint32_t seconds) noexcept nogil:
+cdef size_t _append_date(uint8_t* to, size_t size, uint32_t day_of_1970) noexcept nogil:
     """The day in UTC, as 2026-11-24 (the civil calendar from days: H. Hinnant, chrono)."""
-    cdef uint32_t days = seconds // 86400 + 719468
+    cdef uint32_t days = day_of_1970 + 719468
     cdef uint32_t era_day = days % 146097
     cdef uint32_t era_year = (
         era_day - era_day // 1460 + era_day // 36524 - era_day // 146096

@@ -50,15 +50,12 @@ cdef extern from "<sys/socket.h>" nogil:
         size_t cmsg_len
         int cmsg_level
         int cmsg_type
-    struct sockaddr_storage:
-        unsigned short ss_family
     int recvmmsg(int, mmsghdr*, unsigned int, int, timespec*)
     int sendmmsg(int, mmsghdr*, unsigned int, int)
     cmsghdr* CMSG_FIRSTHDR(msghdr*)
     uint8_t* CMSG_DATA(cmsghdr*)
     int MSG_WAITFORONE
     int AF_INET
-    int AF_INET6
 
 cdef extern from "<netinet/in.h>" nogil:
     struct in_addr:
@@ -67,7 +64,9 @@ cdef extern from "<netinet/in.h>" nogil:
         uint8_t s6_addr[16]
     struct sockaddr_in:
         in_addr sin_addr
+    # The longest that comes here.
     struct sockaddr_in6:
+        unsigned short sin6_family
         in6_addr sin6_addr
     struct in_pktinfo:
         int ipi_ifindex
@@ -78,21 +77,22 @@ cdef extern from "<netinet/in.h>" nogil:
     int IPPROTO_IPV6
 
 cdef enum:
-    # As many as come in a hundred microseconds at most.
+    # As many as come in a few hundred microseconds at most.
     BATCH = 64
     MAX_QUERY_BYTES = 4096
+    MAX_ANSWER_BYTES = 4096
+    # No power of two: what is hot of 64 queries must not compete for the same lines of a cache.
+    QUERY_STRIDE = 4096 + 192
     CONTROL_BYTES = 64
     # How long what is counted here is not seen: whatever takes the GIL may have to wait for it.
     SETTLE_US = 500000
 
-# One datagram's way in and out.
+# One datagram's way in and out; its bytes stand elsewhere.
 cdef struct Slot:
-    sockaddr_storage peer
     iovec data_in
     iovec data_out
+    sockaddr_in6 peer
     uint8_t control[64]
-    uint8_t wire[4096]
-    uint8_t answer[4096]
 
 
 cdef class BatchListener:
@@ -107,6 +107,10 @@ cdef class BatchListener:
     cdef object _limited
     cdef volatile bint _stopping
     cdef Slot* _slots
+    cdef uint8_t* _wires
+    # The answers of a batch, one after another.
+    cdef uint8_t* _answers
+    cdef int _received
     cdef mmsghdr _in[64]
     cdef mmsghdr _out[64]
     cdef Counts _counts
@@ -121,12 +125,17 @@ cdef class BatchListener:
         self._counter = counter
         self._limited = limited
         self._slots = <Slot*>calloc(BATCH, sizeof(Slot))
-        if self._slots == NULL:
+        self._wires = <uint8_t*>calloc(BATCH, QUERY_STRIDE)
+        self._answers = <uint8_t*>calloc(BATCH, MAX_ANSWER_BYTES)
+        if self._slots == NULL or self._wires == NULL or self._answers == NULL:
             raise MemoryError
         memset(&self._counts, 0, sizeof(Counts))
+        self._prepare()
 
     def __dealloc__(self):
         free(self._slots)
+        free(self._wires)
+        free(self._answers)
 
     def stop(self):
         """Has `run` return when the batch at hand is answered, or nothing came for a while."""
@@ -169,19 +178,33 @@ cdef class BatchListener:
         self._counter.ignored += self._counts.ignored
         memset(&self._counts, 0, sizeof(Counts))
 
-    cdef int _receive(self) noexcept nogil:
-        """How many datagrams came; less than one when none did in time, or something failed."""
+    cdef void _prepare(self):
+        """Says once what stays as it is, of the headers for what comes and what goes."""
         cdef int number
         cdef Slot* slot
         cdef msghdr* header
         for number in range(BATCH):
             slot = &self._slots[number]
-            slot.data_in.iov_base, slot.data_in.iov_len = slot.wire, MAX_QUERY_BYTES
+            slot.data_in.iov_base = self._wires + number * QUERY_STRIDE
+            slot.data_in.iov_len = MAX_QUERY_BYTES
             header = &self._in[number].msg_hdr
-            header.msg_name, header.msg_namelen = &slot.peer, sizeof(sockaddr_storage)
+            header.msg_name, header.msg_control = &slot.peer, slot.control
             header.msg_iov, header.msg_iovlen = &slot.data_in, 1
-            header.msg_control, header.msg_controllen = slot.control, CONTROL_BYTES
-        return recvmmsg(self._fd, self._in, BATCH, MSG_WAITFORONE, NULL)
+            self._out[number].msg_hdr.msg_iovlen = 1
+        self._renew(BATCH)
+
+    cdef void _renew(self, int count) noexcept nogil:
+        """Makes room again in the headers of the first datagrams."""
+        cdef int number
+        for number in range(count):
+            self._in[number].msg_hdr.msg_namelen = sizeof(sockaddr_in6)
+            self._in[number].msg_hdr.msg_controllen = CONTROL_BYTES
+
+    cdef int _receive(self) noexcept nogil:
+        """How many datagrams came; less than one when none did in time, or something failed."""
+        self._renew(self._received)
+        self._received = max(recvmmsg(self._fd, self._in, BATCH, MSG_WAITFORONE, NULL), 0)
+        return self._received
 
     cdef int _answer_batch(self, int count, uint64_t now_us, int* declined) noexcept nogil:
         """Answers and sends; how many were declined, and the numbers of these."""
@@ -190,6 +213,7 @@ cdef class BatchListener:
         cdef Py_ssize_t size
         cdef Client client
         cdef Slot* slot
+        cdef uint8_t* out = self._answers
         cdef int64_t now_s = _now_s()
         cdef bint has_table = self._table is not None
         cdef bint serves = False
@@ -202,11 +226,12 @@ cdef class BatchListener:
             _read_client(slot, &client)
             if serves:
                 size = self._fast.answer(
-                    self._table, slot.wire, self._in[number].msg_len, &client, now_s, now_us,
-                    slot.answer, &self._counts,
+                    self._table, <uint8_t*>slot.data_in.iov_base, self._in[number].msg_len,
+                    &client, now_s, now_us, out, &self._counts,
                 )
             if size > 0:
-                slot.data_out.iov_len = size
+                slot.data_out.iov_base, slot.data_out.iov_len = out, size
+                out += size
                 answered[ready] = number
                 ready += 1
             elif size == DECLINED:
@@ -227,13 +252,15 @@ cdef class BatchListener:
         slot.data_out.iov_len = 0
         reply = answer_or_silence(
             self._answer,
-            (<char*>slot.wire)[: self._in[number].msg_len],
+            (<char*>slot.data_in.iov_base)[: self._in[number].msg_len],
             self._counter,
             (<char*>client.packed)[: client.width],
         )
-        if reply is not None and len(reply) <= MAX_QUERY_BYTES:
+        if reply is not None and len(reply) <= MAX_ANSWER_BYTES:
             data = reply
-            memcpy(slot.answer, data, len(reply))
+            # What was answered at once is gone, and its place with it.
+            slot.data_out.iov_base = self._answers + number * MAX_ANSWER_BYTES
+            memcpy(slot.data_out.iov_base, data, len(reply))
             slot.data_out.iov_len = len(reply)
             self._counter.answered(reply)
 
@@ -254,13 +281,11 @@ cdef class BatchListener:
         cdef const msghdr* came
         for at in range(count):
             slot = &self._slots[numbers[at]]
-            slot.data_out.iov_base = slot.answer
             came = &self._in[numbers[at]].msg_hdr
             header = &self._out[at].msg_hdr
             header.msg_name, header.msg_namelen = came.msg_name, came.msg_namelen
-            header.msg_iov, header.msg_iovlen = &slot.data_out, 1
+            header.msg_iov = &slot.data_out
             header.msg_control, header.msg_controllen = came.msg_control, came.msg_controllen
-            header.msg_flags = 0
             _answer_from_there(header)
         at = 0
         while at < count:
@@ -291,7 +316,7 @@ cdef void _answer_from_there(msghdr* header) noexcept nogil:
 
 
 cdef void _read_client(Slot* slot, Client* client) noexcept nogil:
-    if slot.peer.ss_family == AF_INET:
+    if slot.peer.sin6_family == AF_INET:
         client.packed = <uint8_t*>&(<sockaddr_in*>&slot.peer).sin_addr
         client.width = 4
     else:

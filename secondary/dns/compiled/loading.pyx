@@ -8,7 +8,7 @@ their numbers); any other is left to the parser that everybody else uses.
 from hashlib import sha256
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, qsort, realloc
 from libc.string cimport memcmp, memcpy
 
@@ -18,7 +18,7 @@ from registry.batch import outline_slot
 from registry.errors import MalformedError
 from registry.kinds import Kind
 from registry.merkle import LEAF_PREFIX
-from secondary.dns.table import LISTED
+from secondary.dns.table import DAY_SECONDS, LATEST_DAY, LISTED
 
 cdef enum:
     SLOT_BYTES = 72
@@ -36,6 +36,8 @@ cdef enum:
     LENGTH = 2
 
 cdef int REGISTRATION = int(Kind.REGISTRATION)
+cdef uint64_t DAY_MS = DAY_SECONDS * 1000
+cdef uint64_t LATEST = LATEST_DAY
 cdef uint8_t LEAF = LEAF_PREFIX[0]
 cdef bint IS_LISTED[16]
 for _status in range(16):
@@ -131,7 +133,7 @@ cdef class BulkLoad:
             elif IS_LISTED[registration.status]:
                 self._table._put(
                     record.key.at, record.key.size, <uint8_t>registration.status,
-                    <uint32_t>min(registration.registered_ms // 1000, <uint64_t>0xFFFFFFFF),
+                    <uint16_t>min(registration.registered_ms // DAY_MS, LATEST),
                     registration.host.at, <uint8_t>registration.host.size,
                 )
             else:

@@ -1,13 +1,14 @@
-from libc.stdint cimport int64_t, uint8_t, uint32_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
+
+from secondary.dns.compiled.facts cimport Arena, Facts
 
 cdef extern from "<pthread.h>" nogil:
     ctypedef struct pthread_rwlock_t:
         pass
 
+# Up to 512 addresses in order. After the room for them come the numbers of their facts.
 cdef struct Block:
     uint32_t count
-    # Where in the arena each key's facts stand; the keys follow them.
-    uint32_t facts[512]
     uint8_t keys[0]
 
 # Addresses of one family: blocks in order, and beside them the first key of each.
@@ -18,20 +19,6 @@ cdef struct Family:
     size_t blocks_room
     Block** blocks
     uint8_t* firsts
-
-# Facts of all addresses, in chunks that never move; by size, those that are free.
-cdef struct Arena:
-    uint8_t** chunks
-    size_t chunks_count
-    uint32_t top
-    uint32_t free[80]
-
-# Where an address's facts are: valid until the lock is given back.
-cdef struct Facts:
-    uint8_t status
-    uint8_t host_bytes
-    uint32_t since_s
-    const uint8_t* host
 
 cdef class CompiledTable:
     cdef Family _ipv4
@@ -46,10 +33,11 @@ cdef class CompiledTable:
 
     cdef void lock_for_reading(self) noexcept nogil
     cdef void unlock(self) noexcept nogil
-    cdef bint look_up(self, const uint8_t* key, size_t width, Facts* found) noexcept nogil
+    cdef bint look_up(self, const uint8_t* key, size_t width, uint32_t* found) noexcept nogil
+    cdef void tell(self, uint32_t found, Facts* facts) noexcept nogil
     cdef bint any_between(
         self, const uint8_t* first, const uint8_t* last, size_t width
     ) noexcept nogil
-    cdef int _put(self, const uint8_t* key, size_t width, uint8_t status, uint32_t since_s,
+    cdef int _put(self, const uint8_t* key, size_t width, uint8_t status, uint16_t since_day,
                   const uint8_t* host, uint8_t host_bytes) except -1
     cdef int _remove(self, const uint8_t* key, size_t width) except -1

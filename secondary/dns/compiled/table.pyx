@@ -1,20 +1,34 @@
 # cython: language_level=3, boundscheck=True, wraparound=False, cdivision=True
-"""The names DNS answers for in some 36 bytes each, read by threads that hold no GIL.
+"""The names DNS answers for in some 32 bytes each, read by threads that hold no GIL.
 
 Keys stand in order in blocks of up to 512; one binary search over the first keys of the blocks
-finds the block, one within it the key. What is said of an address stands in an arena, in slots of
-multiples of four bytes that are used again by size, so that a change costs microseconds and never
-moves anything else. Readers share a lock for a batch of queries; the one writer, who holds the
+finds the block, one within it the key, neither with a branch that could be guessed wrong. What is
+said of an address stands in an arena, so that a change costs microseconds and never moves anything
+else. Readers share a lock for a batch of queries; the one writer, who holds the
 GIL, waits for them, and they not for each other.
 """
 
-from libc.stdint cimport int64_t, uint8_t, uint32_t
-from libc.stdlib cimport calloc, free, malloc, realloc
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcmp, memcpy, memmove
+
+from secondary.dns.compiled.facts cimport (
+    Facts,
+    are_same,
+    begin_arena,
+    end_arena,
+    free_facts,
+    new_facts,
+    read_facts,
+)
 
 from registry.kinds import Kind, Status
 from registry.registration import outline_registration
-from secondary.dns.table import LISTED, Listing
+from secondary.dns.table import DAY_SECONDS, LATEST_DAY, LISTED, Listing
+
+cdef extern from *:
+    uint32_t __builtin_bswap32(uint32_t) nogil
+    uint64_t __builtin_bswap64(uint64_t) nogil
 
 cdef extern from "<pthread.h>" nogil:
     ctypedef struct pthread_rwlockattr_t:
@@ -31,9 +45,6 @@ cdef extern from "<pthread.h>" nogil:
 
 cdef enum:
     BLOCK_KEYS = 512
-    UNIT_BYTES = 4
-    CHUNK_UNITS = 1 << 18
-    FACTS_HEAD_BYTES = 6
     MAX_HOST_BYTES = 253
     IPV4_BYTES = 4
     IPV6_BYTES = 16
@@ -48,8 +59,7 @@ cdef class CompiledTable:
         cdef pthread_rwlockattr_t kind
         self._ipv4.width = IPV4_BYTES
         self._ipv6.width = IPV6_BYTES
-        # Nothing stands at 0: it means that there is nothing.
-        self._arena.top = 1
+        begin_arena(&self._arena)
         pthread_rwlockattr_init(&kind)
         # A change must not wait for a flood to end.
         pthread_rwlockattr_setkind_np(&kind, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP)
@@ -57,12 +67,9 @@ cdef class CompiledTable:
         pthread_rwlockattr_destroy(&kind)
 
     def __dealloc__(self):
-        cdef size_t at
         _free_family(&self._ipv4)
         _free_family(&self._ipv6)
-        for at in range(self._arena.chunks_count):
-            free(self._arena.chunks[at])
-        free(self._arena.chunks)
+        end_arena(&self._arena)
         pthread_rwlock_destroy(&self._lock)
 
     def __len__(self):
@@ -79,12 +86,14 @@ cdef class CompiledTable:
         """What is listed of `address`; None when it is not, whatever the register holds of it."""
         cdef bytes packed = address.packed
         cdef const uint8_t* key = packed
-        cdef Facts found
+        cdef uint32_t found
+        cdef Facts facts
         # Nobody writes without the GIL, which is held here.
         if not self.look_up(key, len(packed), &found):
             return None
-        host = (<const char*>found.host)[: found.host_bytes]
-        return Listing(Status(found.status), found.since_s, host.decode("ascii"))
+        self.tell(found, &facts)
+        host = (<const char*>facts.host)[: facts.host_bytes]
+        return Listing(Status(facts.status), facts.since_day * DAY_SECONDS, host.decode("ascii"))
 
     def any_listed(self, first, last):
         """Whether any address of their family from `first` up to and with `last` is listed."""
@@ -120,10 +129,10 @@ cdef class CompiledTable:
         if len(name) > MAX_HOST_BYTES:
             raise ValueError(f"a host name of {len(name)} bytes")
         cdef const uint8_t* key = state_key
-        cdef uint32_t since_s = min(registered_ms // 1000, 0xFFFFFFFF)
+        cdef uint16_t since_day = min(registered_ms // 1000 // DAY_SECONDS, LATEST_DAY)
         pthread_rwlock_wrlock(&self._lock)
         try:
-            self._put(key + 1, width, status, since_s, name, len(name))
+            self._put(key + 1, width, status, since_day, name, len(name))
         finally:
             self.unlock()
 
@@ -166,19 +175,23 @@ cdef class CompiledTable:
     cdef void unlock(self) noexcept nogil:
         pthread_rwlock_unlock(&self._lock)
 
-    cdef bint look_up(self, const uint8_t* key, size_t width, Facts* found) noexcept nogil:
-        """Whether the address is listed; `found` is then what is said of it."""
+    cdef bint look_up(self, const uint8_t* key, size_t width, uint32_t* found) noexcept nogil:
+        """Whether the address is listed; `found` is then the number of what is said of it, until
+        the lock is given back."""
         cdef Family* family = &self._ipv4 if width == IPV4_BYTES else &self._ipv6
         cdef Block* block
         cdef size_t at
         if not family.blocks_count:
             return False
         block = family.blocks[_block_for(family, key)]
-        at = _lower_bound(block.keys, block.count, key, width)
-        if at == block.count or memcmp(block.keys + at * width, key, width) != 0:
+        if not _search(block, key, width, &at):
             return False
-        _read_facts(&self._arena, block.facts[at], found)
+        found[0] = _facts(block, width)[at]
         return True
+
+    cdef void tell(self, uint32_t found, Facts* facts) noexcept nogil:
+        """What is said of an address that was just looked up."""
+        read_facts(&self._arena, found, facts)
 
     cdef bint any_between(
         self, const uint8_t* first, const uint8_t* last, size_t width
@@ -191,7 +204,7 @@ cdef class CompiledTable:
             return False
         number = _block_for(family, first)
         block = family.blocks[number]
-        at = _lower_bound(block.keys, block.count, first, width)
+        _search(block, first, width, &at)
         if at < block.count:
             return memcmp(block.keys + at * width, last, width) <= 0
         number += 1
@@ -199,31 +212,33 @@ cdef class CompiledTable:
             memcmp(family.firsts + number * width, last, width) <= 0
         )
 
-    cdef int _put(self, const uint8_t* key, size_t width, uint8_t status, uint32_t since_s,
+    cdef int _put(self, const uint8_t* key, size_t width, uint8_t status, uint16_t since_day,
                   const uint8_t* host, uint8_t host_bytes) except -1:
         cdef Family* family = &self._ipv4 if width == IPV4_BYTES else &self._ipv6
         # What can fail comes first: then the table is as it was.
-        cdef uint32_t facts = _new_facts(&self._arena, status, since_s, host, host_bytes)
+        cdef uint32_t found = new_facts(&self._arena, status, since_day, host, host_bytes)
+        cdef uint32_t* facts
         cdef Block* block
         cdef size_t number, at
         if not family.blocks_count:
             _insert_block(family, 0, key)
         number = _block_for(family, key)
         block = family.blocks[number]
-        at = _lower_bound(block.keys, block.count, key, width)
-        if at < block.count and memcmp(block.keys + at * width, key, width) == 0:
-            _free_facts(&self._arena, block.facts[at])
-            block.facts[at] = facts
+        facts = _facts(block, width)
+        if _search(block, key, width, &at):
+            free_facts(&self._arena, facts[at])
+            facts[at] = found
             return 0
         if block.count == BLOCK_KEYS:
             _split(family, number, at)
             number = _block_for(family, key)
             block = family.blocks[number]
-            at = _lower_bound(block.keys, block.count, key, width)
+            facts = _facts(block, width)
+            _search(block, key, width, &at)
         memmove(block.keys + (at + 1) * width, block.keys + at * width, (block.count - at) * width)
-        memmove(&block.facts[at + 1], &block.facts[at], (block.count - at) * sizeof(uint32_t))
+        memmove(&facts[at + 1], &facts[at], (block.count - at) * sizeof(uint32_t))
         memcpy(block.keys + at * width, key, width)
-        block.facts[at] = facts
+        facts[at] = found
         block.count += 1
         family.count += 1
         if at == 0:
@@ -232,20 +247,21 @@ cdef class CompiledTable:
 
     cdef int _remove(self, const uint8_t* key, size_t width) except -1:
         cdef Family* family = &self._ipv4 if width == IPV4_BYTES else &self._ipv6
+        cdef uint32_t* facts
         cdef Block* block
         cdef size_t number, at
         if not family.blocks_count:
             return 0
         number = _block_for(family, key)
         block = family.blocks[number]
-        at = _lower_bound(block.keys, block.count, key, width)
-        if at == block.count or memcmp(block.keys + at * width, key, width) != 0:
+        if not _search(block, key, width, &at):
             return 0
-        _free_facts(&self._arena, block.facts[at])
+        facts = _facts(block, width)
+        free_facts(&self._arena, facts[at])
         block.count -= 1
         family.count -= 1
         memmove(block.keys + at * width, block.keys + (at + 1) * width, (block.count - at) * width)
-        memmove(&block.facts[at], &block.facts[at + 1], (block.count - at) * sizeof(uint32_t))
+        memmove(&facts[at], &facts[at + 1], (block.count - at) * sizeof(uint32_t))
         if block.count == 0:
             _drop_block(family, number)
             return 0
@@ -262,30 +278,72 @@ cdef size_t _width_of(bytes state_key) except 0:
     return width
 
 
+cdef inline uint32_t* _facts(Block* block, size_t width) noexcept nogil:
+    """The numbers of the facts of its keys, in their order."""
+    return <uint32_t*>(block.keys + BLOCK_KEYS * width)
+
+
 cdef size_t _block_for(const Family* family, const uint8_t* key) noexcept nogil:
     """The block that holds `key` if any does: the last whose first key is not greater."""
-    cdef size_t low = 0, high = family.blocks_count, middle
-    while high - low > 1:
-        middle = (low + high) // 2
-        if memcmp(family.firsts + middle * family.width, key, family.width) <= 0:
-            low = middle
-        else:
-            high = middle
-    return low
+    cdef size_t count = _count_to(family.firsts, family.blocks_count, key, family.width)
+    return count - 1 if count else 0
 
 
-cdef size_t _lower_bound(
+cdef bint _search(const Block* block, const uint8_t* key, size_t width, size_t* at) noexcept nogil:
+    """Whether the block has `key`; `at` is where it stands or belongs."""
+    at[0] = _count_to(block.keys, block.count, key, width)
+    if at[0] == 0 or memcmp(block.keys + (at[0] - 1) * width, key, width) != 0:
+        return False
+    at[0] -= 1
+    return True
+
+
+cdef inline size_t _count_to(
     const uint8_t* keys, size_t count, const uint8_t* key, size_t width
 ) noexcept nogil:
-    """Where the first of the sorted keys stands that is not less than `key`."""
-    cdef size_t low = 0, high = count, middle
-    while low < high:
-        middle = (low + high) // 2
-        if memcmp(keys + middle * width, key, width) < 0:
-            low = middle + 1
-        else:
-            high = middle
+    """How many of the sorted keys are not greater than `key`."""
+    if width == IPV4_BYTES:
+        return _count_to_ipv4(keys, count, _quad(key))
+    return _count_to_ipv6(keys, count, _octet(key), _octet(key + 8))
+
+
+cdef size_t _count_to_ipv4(const uint8_t* keys, size_t count, uint32_t key) noexcept nogil:
+    # Where a key falls cannot be foreseen: a sum costs less than a branch.
+    cdef size_t low = 0, half
+    while count:
+        half = (count + 1) // 2
+        low += half * <size_t>(_quad(keys + (low + half - 1) * IPV4_BYTES) <= key)
+        count -= half
     return low
+
+
+cdef size_t _count_to_ipv6(
+    const uint8_t* keys, size_t count, uint64_t upper, uint64_t lower
+) noexcept nogil:
+    cdef size_t low = 0, half
+    cdef const uint8_t* middle
+    cdef uint64_t middle_upper
+    while count:
+        half = (count + 1) // 2
+        middle = keys + (low + half - 1) * IPV6_BYTES
+        middle_upper = _octet(middle)
+        low += half * <size_t>(
+            (middle_upper < upper) | ((middle_upper == upper) & (_octet(middle + 8) <= lower))
+        )
+        count -= half
+    return low
+
+
+cdef inline uint32_t _quad(const uint8_t* at) noexcept nogil:
+    cdef uint32_t value
+    memcpy(&value, at, sizeof(uint32_t))
+    return __builtin_bswap32(value)
+
+
+cdef inline uint64_t _octet(const uint8_t* at) noexcept nogil:
+    cdef uint64_t value
+    memcpy(&value, at, sizeof(uint64_t))
+    return __builtin_bswap64(value)
 
 
 cdef int _insert_block(Family* family, size_t number, const uint8_t* first) except -1:
@@ -304,7 +362,9 @@ cdef int _insert_block(Family* family, size_t number, const uint8_t* first) exce
             raise MemoryError
         family.firsts = <uint8_t*>moved
         family.blocks_room = room
-    block = <Block*>malloc(sizeof(Block) + BLOCK_KEYS * family.width)
+    block = <Block*>malloc(
+        sizeof(Block) + BLOCK_KEYS * (family.width + sizeof(uint32_t))
+    )
     if block == NULL:
         raise MemoryError
     block.count = 0
@@ -330,7 +390,7 @@ cdef int _split(Family* family, size_t number, size_t at) except -1:
     upper = family.blocks[number + 1]
     upper.count = BLOCK_KEYS - left
     memcpy(upper.keys, full.keys + left * width, upper.count * width)
-    memcpy(&upper.facts[0], &full.facts[left], upper.count * sizeof(uint32_t))
+    memcpy(_facts(upper, width), _facts(full, width) + left, upper.count * sizeof(uint32_t))
     full.count = left
     return 0
 
@@ -346,7 +406,8 @@ cdef void _join(Family* family, size_t number) noexcept:
         return
     memcpy(block.keys + block.count * family.width, following.keys,
            following.count * family.width)
-    memcpy(&block.facts[block.count], &following.facts[0], following.count * sizeof(uint32_t))
+    memcpy(_facts(block, family.width) + block.count, _facts(following, family.width),
+           following.count * sizeof(uint32_t))
     block.count += following.count
     _drop_block(family, number + 1)
 
@@ -368,72 +429,9 @@ cdef void _free_family(Family* family) noexcept:
     free(family.firsts)
 
 
-cdef uint8_t* _slot(const Arena* arena, uint32_t facts) noexcept nogil:
-    return arena.chunks[facts // CHUNK_UNITS] + (facts % CHUNK_UNITS) * UNIT_BYTES
-
-
-cdef uint32_t _units(uint8_t host_bytes) noexcept nogil:
-    return (FACTS_HEAD_BYTES + host_bytes + UNIT_BYTES - 1) // UNIT_BYTES
-
-
-cdef uint32_t _new_facts(Arena* arena, uint8_t status, uint32_t since_s,
-                         const uint8_t* host, uint8_t host_bytes) except 0:
-    cdef uint32_t units = _units(host_bytes)
-    cdef uint32_t facts = arena.free[units]
-    cdef uint8_t* slot
-    if facts:
-        memcpy(&arena.free[units], _slot(arena, facts), sizeof(uint32_t))
-    else:
-        facts = _fresh(arena, units)
-    slot = _slot(arena, facts)
-    slot[0] = status
-    slot[1] = host_bytes
-    memcpy(slot + 2, &since_s, sizeof(uint32_t))
-    memcpy(slot + FACTS_HEAD_BYTES, host, host_bytes)
-    return facts
-
-
-cdef uint32_t _fresh(Arena* arena, uint32_t units) except 0:
-    """Units that were never used; none reach from one chunk into the next."""
-    cdef uint32_t begin = arena.top
-    cdef void* moved
-    if begin // CHUNK_UNITS != (begin + units - 1) // CHUNK_UNITS:
-        begin = (begin // CHUNK_UNITS + 1) * CHUNK_UNITS
-    if begin > 0xFFFFFFFF - units:
-        raise MemoryError
-    if begin // CHUNK_UNITS == arena.chunks_count:
-        moved = realloc(arena.chunks, (arena.chunks_count + 1) * sizeof(uint8_t*))
-        if moved == NULL:
-            raise MemoryError
-        arena.chunks = <uint8_t**>moved
-        arena.chunks[arena.chunks_count] = <uint8_t*>calloc(CHUNK_UNITS, UNIT_BYTES)
-        if arena.chunks[arena.chunks_count] == NULL:
-            raise MemoryError
-        arena.chunks_count += 1
-    arena.top = begin + units
-    return begin
-
-
-cdef void _free_facts(Arena* arena, uint32_t facts) noexcept:
-    cdef uint8_t* slot = _slot(arena, facts)
-    cdef uint32_t units = _units(slot[1])
-    memcpy(slot, &arena.free[units], sizeof(uint32_t))
-    arena.free[units] = facts
-
-
-cdef void _read_facts(const Arena* arena, uint32_t facts, Facts* found) noexcept nogil:
-    cdef uint8_t* slot = _slot(arena, facts)
-    found.status = slot[0]
-    found.host_bytes = slot[1]
-    memcpy(&found.since_s, slot + 2, sizeof(uint32_t))
-    found.host = slot + FACTS_HEAD_BYTES
-
-
 cdef bint _agree(const Family* ours, const Arena* our_arena, const Family* theirs,
                  const Arena* their_arena) noexcept nogil:
     cdef size_t number, at, their_number = 0, their_at = 0
-    cdef uint8_t* one
-    cdef uint8_t* other
     if ours.count != theirs.count:
         return False
     for number in range(ours.blocks_count):
@@ -443,10 +441,9 @@ cdef bint _agree(const Family* ours, const Arena* our_arena, const Family* their
             if memcmp(ours.blocks[number].keys + at * ours.width,
                       theirs.blocks[their_number].keys + their_at * ours.width, ours.width) != 0:
                 return False
-            one = _slot(our_arena, ours.blocks[number].facts[at])
-            other = _slot(their_arena, theirs.blocks[their_number].facts[their_at])
-            if memcmp(one, other, FACTS_HEAD_BYTES) != 0 or (
-                memcmp(one + FACTS_HEAD_BYTES, other + FACTS_HEAD_BYTES, one[1]) != 0
+            if not are_same(
+                our_arena, _facts(ours.blocks[number], ours.width)[at],
+                their_arena, _facts(theirs.blocks[their_number], theirs.width)[their_at],
             ):
                 return False
             their_at += 1
