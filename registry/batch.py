@@ -36,6 +36,8 @@ class LoggedEntry:
 
     def to_message(self) -> log_pb2.LoggedEntry:
         """The wire message."""
+        if not self.openings:
+            return log_pb2.LoggedEntry(entry=self.entry)
         return log_pb2.LoggedEntry(entry=self.entry, openings=_to_messages(self.openings))
 
     @classmethod

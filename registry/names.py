@@ -16,7 +16,8 @@ _LABEL: Final = r"(?!-)[a-z0-9-]{1,63}+(?<!-)"
 # RFC 1123, section 2.1: letters, digits and hyphens, no underscore; the last label is never
 # a number, so that no name reads as an address.
 _NAME: Final = re.compile(rf"(?:{_LABEL}\.)++(?![0-9]+\Z){_LABEL}")
-_A_LABEL: Final = re.compile(r"(?:^|\.)xn--")
+_A_LABEL_START: Final = "xn--"
+_A_LABEL: Final = re.compile(rf"(?:^|\.){_A_LABEL_START}")
 
 
 def parse_host(text: str, field: str) -> str:
@@ -46,6 +47,9 @@ def is_within(host: str, domain: str) -> bool:
 
 
 def _parse(text: str, code: str, field: str, advice: str) -> str:
+    # Nearly every name comes as it is to be; what may be an A-label is looked into below.
+    if _A_LABEL_START not in text and is_canonical(text):
+        return text
     # Before any mapping: IDNA's cost grows with the square of what it is given.
     if len(text) > MAX_NAME_LENGTH + 1:
         raise Problem(code, f"a name has at most {MAX_NAME_LENGTH} characters; {advice}", field)
