@@ -148,7 +148,9 @@ def test_compiled_tables_keep_any_host_as_it_is(host: str) -> None:
     """Few bytes hold the characters of host names; others, and any length, are held as well."""
     table = CompiledTable()
     registered_ms = LISTING.since_s * 1000
-    value = log_pb2.Registration(host=host, status=Status.ACTIVE, registered_ms=registered_ms)
+    value = log_pb2.Registration(
+        host=host, status=log_pb2.STATUS_ACTIVE, registered_ms=registered_ms
+    )
     table.put(state_key(Kind.REGISTRATION, V4.packed), value.SerializeToString(), b"")
 
     assert Listing(Status.ACTIVE, LISTING.since_s, host) == table.find(V4)
