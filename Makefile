@@ -46,6 +46,11 @@ torture: setup ## Kill processes at random under load, 1,000 times (KILLS=n), an
 	SMTPNIC_KILLS=$(or $(KILLS),1000) SMTPNIC_FOLLOWER_KILLS=$(or $(KILLS),1000) \
 		$(BIN)/pytest tests/integration -k at_random --timeout 0
 
+.PHONY: soak
+soak: setup ## Flood a DNS server with hostile packets, ten minutes at a time (SOAK_SECONDS=600)
+	SMTPNIC_SOAK_SECONDS=$(or $(SOAK_SECONDS),600) \
+		$(BIN)/pytest tests/integration/test_dns_hostile.py
+
 # Sizes are variables that the measurements read: make bench-ingest SECONDS=2, and for DNS
 # make bench-dns NAMES=100000 SIZES=10000 SECONDS=1 ROUNDS=3 RATE=2000 SERVERS=smtpnic-pure,nsd
 .PHONY: bench

@@ -124,8 +124,11 @@ class Changes:
         self._table.advance(standing(self._serial))
 
 
-def _answers(table: NameTable) -> LimitedAnswers:
-    """What the DNS role asks, from one table, without rate limits."""
+NO_LIMITS: Final = RateLimits(0, 0, 0)
+
+
+def _answers(table: NameTable, limits: RateLimits) -> LimitedAnswers:
+    """What the DNS role asks, from one table."""
     contents: tuple[Contents, ...] = (
         DashedNames(),
         ListedNames(),
@@ -143,22 +146,21 @@ def _answers(table: NameTable) -> LimitedAnswers:
         cookies=ServerCookies.of_one_process(),
         identity=Identity(),
     )
-    limiter = RateLimiter(RateLimits(0, 0, 0), secrets.token_bytes(KEY_BYTES))
-    return LimitedAnswers(responder, limiter)
+    return LimitedAnswers(responder, RateLimiter(limits, secrets.token_bytes(KEY_BYTES)))
 
 
-def _pure(listen: Endpoint) -> tuple[View, DnsServer]:
+def _pure(listen: Endpoint, limits: RateLimits) -> tuple[View, DnsServer]:
     table = DictTable()
-    return table, DnsServer([listen], _answers(table))
+    return table, DnsServer([listen], _answers(table, limits))
 
 
-def _compiled(listen: Endpoint) -> tuple[View, DnsServer]:
+def _compiled(listen: Endpoint, limits: RateLimits) -> tuple[View, DnsServer]:
     # Not there where there was no compiler.
     from secondary.dns.batched_udp import FastAnswers, batched_listeners  # noqa: PLC0415
     from secondary.dns.compiled.table import CompiledTable  # noqa: PLC0415
 
     table = CompiledTable()
-    answers = _answers(table)
+    answers = _answers(table, limits)
     threads = len(os.sched_getaffinity(0))
     fast = FastAnswers.before(answers, lambda: table, threads)
     return table, DnsServer([listen], answers, batched_listeners(fast))
@@ -194,11 +196,13 @@ def main() -> None:
     parser.add_argument("--implementation", choices=IMPLEMENTATIONS, required=True)
     parser.add_argument("--listen", type=Endpoint.parse, required=True)
     parser.add_argument("--long-hosts", action="store_true", help="TXT of a signature's size")
+    parser.add_argument("--limited", action="store_true", help="the rate limits of the DNS role")
     arguments = parser.parse_args()
     reason = unavailable(arguments.implementation)
     if reason is not None:
         raise SystemExit(reason)
-    table, server = _MAKERS[Implementation(arguments.implementation)](arguments.listen)
+    limits = RateLimits() if arguments.limited else NO_LIMITS
+    table, server = _MAKERS[Implementation(arguments.implementation)](arguments.listen, limits)
     payloads = Payloads(long_hosts=arguments.long_hosts)
     fill(table, arguments.names, payloads)
     asyncio.run(serve(server, Changes(table, payloads)))

@@ -1,6 +1,6 @@
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
-from secondary.dns.compiled.table cimport CompiledTable
+from secondary.dns.compiled.table cimport Block, CompiledTable
 
 cdef enum:
     MAX_ZONES = 8
@@ -99,6 +99,9 @@ cdef class FastPath:
     cdef Py_ssize_t answer(
         self, CompiledTable table, const uint8_t* wire, size_t size, const Client* client,
         int64_t now_s, uint64_t now_us, uint8_t* out, Counts* counts,
+    ) noexcept nogil
+    cdef Block** expect(
+        self, CompiledTable table, const uint8_t* wire, size_t size
     ) noexcept nogil
     cdef bint _decide(
         self, CompiledTable table, Query* query, Answer* answer, int64_t now_s

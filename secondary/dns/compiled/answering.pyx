@@ -10,7 +10,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
 
 from secondary.dns.compiled.facts cimport Facts
-from secondary.dns.compiled.table cimport CompiledTable
+from secondary.dns.compiled.table cimport Block, CompiledTable
 
 from secondary.dns.edns import extended_error_option
 from secondary.dns.responder import NO_TRANSFER, OUTSIDE
@@ -181,6 +181,16 @@ cdef class FastPath:
         if query.cookie != NULL:
             is_known = self._bake(&query, client, now_s, cookie)
         return self._finish(&query, &answer, cookie, client, is_known, now_us, counts)
+
+    cdef Block** expect(
+        self, CompiledTable table, const uint8_t* wire, size_t size
+    ) noexcept nogil:
+        """What the answer to this query will be looked up in, if it is a common one; or NULL.
+
+        It may be wrong, and then costs time: nothing is decided by it.
+        """
+        cdef uint8_t key[4]
+        return table.expect(key, IPV4_BYTES) if _guess(wire, size, key) else NULL
 
     cdef bint _decide(
         self, CompiledTable table, Query* query, Answer* answer, int64_t now_s
@@ -610,6 +620,27 @@ cdef size_t _parse_dashed(const uint8_t* label, size_t size, uint8_t* key) noexc
         filled += 1
         begun = at + 1
     return IPV4_BYTES if filled == IPV4_BYTES else 0
+
+
+cdef bint _guess(const uint8_t* wire, size_t size, uint8_t* key) noexcept nogil:
+    """Whether the name seems to begin with an IPv4 address, dashed, or its octets in reverse."""
+    cdef size_t at, number = 0
+    cdef unsigned int value = 0
+    cdef bint is_reversed
+    if size < HEADER_BYTES + 17 or wire[HEADER_BYTES] > 15:
+        return False
+    is_reversed = wire[HEADER_BYTES] < 4
+    # Its four numbers, and what follows each, take 16 bytes at most.
+    for at in range(<size_t>HEADER_BYTES + 1, <size_t>HEADER_BYTES + 17):
+        if 48 <= wire[at] <= 57:
+            value = value * 10 + wire[at] - 48
+            continue
+        key[3 - number if is_reversed else number] = <uint8_t>value
+        number += 1
+        value = 0
+        if number == IPV4_BYTES:
+            return True
+    return False
 
 
 cdef int _octet_at(const Query* query, int label) noexcept nogil:

@@ -15,7 +15,7 @@ from secondary.dns.compiled.answering cimport (
     Counts,
     FastPath,
 )
-from secondary.dns.compiled.table cimport CompiledTable
+from secondary.dns.compiled.table cimport Block, CompiledTable
 
 from secondary.dns.transport import answer_or_silence
 
@@ -220,6 +220,8 @@ cdef class BatchListener:
         if has_table:
             self._table.lock_for_reading()
             serves = not self._table.is_retired
+        if serves:
+            self._warm(count)
         for number in range(count):
             slot = &self._slots[number]
             size = DECLINED
@@ -241,6 +243,19 @@ cdef class BatchListener:
             self._table.unlock()
         self._send(answered, ready)
         return declined_count
+
+    cdef void _warm(self, int count) noexcept nogil:
+        """Has what the batch will be answered from fetched, all of it at once."""
+        cdef int number
+        cdef Block* *expected[64]
+        for number in range(count):
+            expected[number] = self._fast.expect(
+                self._table, <uint8_t*>self._slots[number].data_in.iov_base,
+                self._in[number].msg_len,
+            )
+        for number in range(count):
+            if expected[number] != NULL:
+                self._table.warm(expected[number])
 
     cdef void _ask(self, int number):
         """Has the responder answer; nothing will be sent if it does not."""

@@ -6,7 +6,7 @@ cdef extern from "<pthread.h>" nogil:
     ctypedef struct pthread_rwlock_t:
         pass
 
-# Up to 512 addresses in order. After the room for them come the numbers of their facts.
+# Up to 64 addresses in order. After the room for them come the numbers of their facts.
 cdef struct Block:
     uint32_t count
     uint8_t keys[0]
@@ -34,6 +34,8 @@ cdef class CompiledTable:
     cdef void lock_for_reading(self) noexcept nogil
     cdef void unlock(self) noexcept nogil
     cdef bint look_up(self, const uint8_t* key, size_t width, uint32_t* found) noexcept nogil
+    cdef Block** expect(self, const uint8_t* key, size_t width) noexcept nogil
+    cdef void warm(self, Block** expected) noexcept nogil
     cdef void tell(self, uint32_t found, Facts* facts) noexcept nogil
     cdef bint any_between(
         self, const uint8_t* first, const uint8_t* last, size_t width
