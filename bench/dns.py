@@ -1,5 +1,7 @@
 """Our DNS server beside NSD, Knot, rbldnsd, BIND and PowerDNS, all with the same names.
 
+An echo stands beside them: what the kernel leaves any server to reach.
+
 Servers on one core, what asks on another. All are started before any is measured, and each load
 goes over all of them in turn, round after round.
 """
@@ -16,15 +18,16 @@ from pathlib import Path
 from typing import Final
 
 from bench.dns_changes import under_changes
-from bench.dns_generators import Load, build, dnsload, dnsperf
+from bench.dns_generators import WINDOW, Load, dnsload, dnsperf
 from bench.dns_measuring import Asker, Extent, measure, that_are_right
 from bench.dns_names import Names, make_names, write_names
-from bench.dns_peers import Data, dnset_lines, zone_lines
+from bench.dns_peers import ECHO, Data, compiled, dnset_lines, zone_lines
 from bench.dns_queries import (
     HOSTILE,
     SIGNED_SIZE,
     USUAL,
     make_queries,
+    to_be_echoed,
     write_dnsperf_queries,
     write_queries,
 )
@@ -43,13 +46,17 @@ HOSTILE_SHARE: Final = 1 / 3
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How much is measured; `rate` is the low one, in queries a second; no `servers`: all."""
+    """How much is measured; `rate` is the low one, in queries a second; no `servers`: all.
+
+    `window` is how many queries are on their way at most.
+    """
 
     names: int
     sizes: tuple[int, ...]
     seconds: float
     rounds: int
     rate: float
+    window: int
     servers: tuple[str, ...]
 
 
@@ -60,7 +67,7 @@ class Bench:
         self.report = Report()
         self._home, self._settings = home, settings
         self._servers = chosen(settings.servers)
-        self._dnsload = build(home)
+        self._dnsload = compiled("dnsload", home)
         client_core, self._server_core = cores()
         self._extent = Extent(settings.seconds, settings.rounds, client_core)
 
@@ -118,19 +125,33 @@ class Bench:
         return running(self._servers, data, names.listed, home, self._server_core)
 
     def _saturating(self, mix: str, names: Names, most: int) -> Asker:
-        path = self._home / f"{mix}-{len(names.listed)}.queries"
-        write_queries(path, make_queries(mix, names, min(len(names.listed), most)))
-        return lambda subject, seconds: dnsload(self._dnsload, subject.endpoint, path, seconds)
+        path = self._queries(mix, len(names.listed))
+        asked = list(make_queries(mix, names, min(len(names.listed), most)))
+        write_queries(path, asked)
+        write_queries(_echoed(path), map(to_be_echoed, asked))
+        return lambda subject, seconds: self._ask(subject, path, seconds)
+
+    def _queries(self, mix: str, count: int) -> Path:
+        return self._home / f"{mix}-{count}.queries"
+
+    def _ask(self, subject: Subject, path: Path, seconds: float, rate: float = 0) -> Load:
+        queries = _echoed(path) if subject.name == ECHO else path
+        window = self._settings.window
+        return dnsload(self._dnsload, subject.endpoint, queries, seconds, rate=rate, window=window)
 
     def _at_fixed_rate(self, subject: Subject, seconds: float) -> Load:
-        path = self._home / f"{USUAL}-{self._settings.names}.queries"
-        rate = self._settings.rate
-        return dnsload(self._dnsload, subject.endpoint, path, seconds, rate=rate)
+        path = self._queries(USUAL, self._settings.names)
+        return self._ask(subject, path, seconds, self._settings.rate)
 
     def _dnsperf(self, names: Names) -> Asker:
         path = self._home / "dnsperf.queries"
         write_dnsperf_queries(path, names, min(len(names.listed), MAX_QUERIES))
         return lambda subject, seconds: dnsperf(subject.endpoint, path, seconds)
+
+
+def _echoed(path: Path) -> Path:
+    """Where the same queries stand, with what an echo of them is."""
+    return path.with_suffix(".echoed")
 
 
 def write_data(home: Path, names: Names, *, with_text: bool) -> Data:
@@ -170,11 +191,18 @@ def settings() -> Settings:
     parser.add_argument("--seconds", type=float, default=float(env("SECONDS", "1.5")))
     parser.add_argument("--rounds", type=int, default=int(env("ROUNDS", "3")))
     parser.add_argument("--rate", type=float, default=float(env("RATE", "2000")))
+    parser.add_argument("--window", type=int, default=int(env("WINDOW", str(WINDOW))))
     parser.add_argument("--servers", default=env("SERVERS", ""), help="some of them, with commas")
     given = parser.parse_args()
     servers = tuple(name for name in given.servers.split(",") if name)
     return Settings(
-        given.names, numbers(given.sizes), given.seconds, given.rounds, given.rate, servers
+        given.names,
+        numbers(given.sizes),
+        given.seconds,
+        given.rounds,
+        given.rate,
+        given.window,
+        servers,
     )
 
 

@@ -9,17 +9,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench.dns_peers import program
-from bench.results import PROJECT
 from lab.process import run
 from node.endpoint import Endpoint
 
-SOURCE: Final = PROJECT / "bench" / "dnsload.c"
 # dnsperf's default: the server never waits, and the smallest receive buffer (rbldnsd's) holds it.
 WINDOW: Final = 100
 TIMEOUT_MS: Final = 1000
 # What a generator may take beside the time it was given.
 SLACK_SECONDS: Final = 30.0
-BUILD_SECONDS: Final = 60.0
 US_A_SECOND: Final = 1e6
 
 
@@ -38,14 +35,6 @@ class Load:
     latency_us: float
     p99_us: float | None = None
     first_wrong: str = ""
-
-
-def build(directory: Path) -> Path:
-    """Compiles dnsload; LabError with the compiler's text if it cannot."""
-    binary = directory / "dnsload"
-    warnings = ("-Wall", "-Wextra", "-Werror")
-    run([program("cc"), "-O2", *warnings, "-o", str(binary), str(SOURCE)], seconds=BUILD_SECONDS)
-    return binary
 
 
 def dnsload(

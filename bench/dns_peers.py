@@ -1,4 +1,7 @@
-"""The other name servers: the same names for each, one thread, no rate limits, no logs."""
+"""The other name servers: the same names for each, one thread, no rate limits, no logs.
+
+Beside them an echo: what no server on the same system calls can surpass.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,15 @@ from pathlib import Path
 from typing import Final
 
 from bench.dns_names import ORIGIN, dashed, dotted, host
+from bench.results import PROJECT
+from lab.process import run
 from node.endpoint import Endpoint
 from secondary.dns.dashed_zone import NAME_TTL
 from secondary.dns.zone import NEGATIVE_TTL
 
 # Where Debian keeps servers; not every user searches there.
 _SERVER_PATH: Final = "/usr/local/sbin:/usr/sbin:/usr/local/bin:/usr/bin"
+BUILD_SECONDS: Final = 60.0
 _SOA: Final = "1 3600 600 1209600 60"
 _TEXT: Final = "v=smtpnic1; since=2026-11-23; status=active; host="
 
@@ -152,13 +158,29 @@ distributor-threads=1
     return [program("pdns_server"), f"--config-dir={home}"]
 
 
+def _echo(_data: Data, at: Endpoint, home: Path) -> Command:
+    return [str(compiled("dnsecho", home)), at.host, str(at.port)]
+
+
+# What answers without looking: the kernel's share of every other.
+ECHO: Final = "echo"
 PEERS: Final[dict[str, Callable[[Data, Endpoint, Path], Command]]] = {
     "nsd": _nsd,
     "knot": _knot,
     "rbldnsd": _rbldnsd,
     "bind": _bind,
     "pdns": _pdns,
+    ECHO: _echo,
 }
+
+
+def compiled(name: str, directory: Path) -> Path:
+    """Builds a program of this directory; LabError with the compiler's text if that fails."""
+    binary = directory / name
+    source = PROJECT / "bench" / f"{name}.c"
+    warnings = ("-Wall", "-Wextra", "-Werror")
+    run([program("cc"), "-O2", *warnings, "-o", str(binary), str(source)], seconds=BUILD_SECONDS)
+    return binary
 
 
 def program(name: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import struct
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -175,6 +175,11 @@ def make_queries(mix: str, names: Names, count: int, seed: int = 1) -> Iterator[
     """`count` queries of a mix."""
     source, draw = _Source(names, seed), _MIXES[mix]
     return (draw(source) for _ in range(count))
+
+
+def to_be_echoed(asked: Asked) -> Asked:
+    """The same query, right when it comes back as an answer without records."""
+    return asked if asked.expected is None else replace(asked, expected=Expected(Rcode.NOERROR, 0))
 
 
 def write_queries(path: Path, asked: Iterable[Asked]) -> None:

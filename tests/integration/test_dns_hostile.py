@@ -23,8 +23,9 @@ import dns.message
 import dns.rcode
 import pytest
 
-from bench.dns_generators import build, dnsload
+from bench.dns_generators import dnsload
 from bench.dns_names import ORIGIN, Names, dashed, dotted, make_names, write_names
+from bench.dns_peers import compiled
 from bench.dns_queries import Asked, Expected, make_queries, query, write_queries
 from bench.processes import rss_mb
 from lab.cluster import loopback_network
@@ -33,6 +34,7 @@ from node.endpoint import Endpoint
 from secondary.dns import tcp
 from secondary.dns.codes import Rcode, Type
 from secondary.dns.implementation import Implementation
+from secondary.dns.transport import MAX_QUERY_BYTES
 from tests.support.fast_path import mutated, random_query
 from tests.support.wait import wait_until
 
@@ -63,7 +65,7 @@ def names() -> Names:
 @pytest.fixture(scope="module")
 def generator(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """dnsload, built."""
-    return build(tmp_path_factory.mktemp("generator"))
+    return compiled("dnsload", tmp_path_factory.mktemp("generator"))
 
 
 @contextmanager
@@ -229,7 +231,8 @@ def read_framed(client: socket.socket) -> dns.message.Message:
     length = client.recv(2, socket.MSG_WAITALL)
     if not length:
         raise ConnectionError("closed")
-    return dns.message.from_wire(client.recv(*struct.unpack("!H", length), socket.MSG_WAITALL))
+    size = int.from_bytes(length)
+    return dns.message.from_wire(client.recv(size, socket.MSG_WAITALL))
 
 
 @contextmanager
@@ -316,7 +319,7 @@ def test_lengths_that_lie_cost_their_sender_the_connection(
     source = random.Random(3)
     with serving(names, tmp_path, implementation) as (process, endpoint):
         for _ in range(300):
-            length = source.choice([0, 1, 11, 12, tcp.MAX_QUERY_BYTES, 0xFFFF])
+            length = source.choice([0, 1, 11, 12, MAX_QUERY_BYTES, 0xFFFF])
             noise = struct.pack("!H", length) + source.randbytes(source.randrange(100))
             with socket.create_connection((endpoint.host, endpoint.port), SECONDS) as client:
                 client.sendall(noise)
