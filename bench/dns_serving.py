@@ -32,6 +32,8 @@ from secondary.dns.dashed_zone import DashedNames
 from secondary.dns.identity import Identity
 from secondary.dns.implementation import Implementation, choose
 from secondary.dns.list_zone import ListedNames
+from secondary.dns.pure.answering import FastPath
+from secondary.dns.pure.udp import pure_listeners
 from secondary.dns.rate_limit import KEY_BYTES, RateLimiter, RateLimits
 from secondary.dns.responder import Responder
 from secondary.dns.server import DnsServer, LimitedAnswers
@@ -151,7 +153,9 @@ def _answers(table: NameTable, limits: RateLimits) -> LimitedAnswers:
 
 def _pure(listen: Endpoint, limits: RateLimits) -> tuple[View, DnsServer]:
     table = DictTable()
-    return table, DnsServer([listen], _answers(table, limits))
+    answers = _answers(table, limits)
+    fast = FastPath(answers.responder, answers.limiter)
+    return table, DnsServer([listen], answers, pure_listeners(fast, lambda: table))
 
 
 def _compiled(listen: Endpoint, limits: RateLimits) -> tuple[View, DnsServer]:

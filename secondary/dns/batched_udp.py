@@ -12,10 +12,10 @@ from registry.kinds import Status
 from secondary.dns.compiled.answering import FastPath
 from secondary.dns.compiled.listener import BatchListener
 from secondary.dns.compiled.table import CompiledTable
-from secondary.dns.server import LimitedAnswers, ListenUdp
+from secondary.dns.server import LimitedAnswers
 from secondary.dns.table import LISTED
 from secondary.dns.transport import Answer
-from secondary.dns.udp import UdpListener
+from secondary.dns.udp import ListenUdp, UdpListener
 from secondary.sockets import bound_socket
 
 
@@ -65,7 +65,7 @@ class BatchedUdpListener(UdpListener):
 
     def __init__(self, endpoint: Endpoint, answer: Answer, fast: FastAnswers) -> None:
         """`answer` is asked for what the fast path declines; see `UdpListener`."""
-        super().__init__(endpoint, answer, is_shared=True)
+        super().__init__(endpoint, is_shared=True)
         self._batches = BatchListener(
             self._socket.fileno(), fast.path, fast.table, answer, self.counter, fast.limited
         )

@@ -40,10 +40,10 @@ class ListedNames:
             listing = table.find(address)
             if listing is not None:
                 return records_of(owner, type_, NAME_TTL, lambda: describe(listing))
-        return () if any(_is_inhabited(addresses, table) for addresses in ranges) else None
+        return () if any(is_inhabited(addresses, table) for addresses in ranges) else None
 
 
-def _is_inhabited(addresses: Range, table: NameTable) -> bool:
+def is_inhabited(addresses: Range, table: NameTable) -> bool:
     """Whether a listed address stands there: then the names above it exist too (RFC 8020)."""
     first, last = addresses
     return table.any_listed(first, last) or any(

@@ -100,7 +100,7 @@ def parse_query(wire: bytes, header: Header) -> Query:
         # RFC 9619: a QUERY with more than one question is a format error.
         if header.questions != 1:
             raise QueryFormatError(f"{header.questions} questions")
-        labels, offset = _read_name(wire, HEADER_BYTES)
+        labels, offset = read_name(wire, HEADER_BYTES)
         type_, class_ = _QUESTION_TAIL.unpack_from(wire, offset)
         # A meta-type that stands only in the additional section (RFC 6891, 6.1.1).
         if type_ == Type.OPT:
@@ -122,8 +122,11 @@ def _parse_cookie_query(wire: bytes, header: Header) -> Query:
     return Query((), 0, 0, edns, 0)
 
 
-def _read_name(wire: bytes, offset: int) -> tuple[tuple[bytes, ...], int]:
-    """The labels of an uncompressed name, and the offset after it."""
+def read_name(wire: bytes, offset: int) -> tuple[tuple[bytes, ...], int]:
+    """The labels of an uncompressed name, and the offset after it.
+
+    QueryFormatError says what is wrong; IndexError: the name does not end.
+    """
     start = offset
     labels = []
     while length := wire[offset]:

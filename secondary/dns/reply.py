@@ -20,7 +20,7 @@ TCP_BYTES: Final = 65535
 AUTHORITATIVE_FLAG: Final = 0x0400
 TRUNCATED_FLAG: Final = 0x0200
 # Opcode and RD go back as they came (RFC 1035, 4.1.1), and CD too (RFC 4035, 3.1.6).
-_ECHOED_FLAGS: Final = 0x7910
+ECHOED_FLAGS: Final = 0x7910
 # Where the header counts: answers and authorities in four bytes, the least of additionals' two.
 _COUNTS: Final = slice(6, 10)
 _ADDITIONALS: Final = 11
@@ -68,7 +68,7 @@ class Response:
 
 def bare(header: Header, rcode: Rcode) -> Response:
     """A header alone: the question could not be read, or means something else in this opcode."""
-    flags = RESPONSE_FLAG | header.flags & _ECHOED_FLAGS | rcode
+    flags = RESPONSE_FLAG | header.flags & ECHOED_FLAGS | rcode
     packed = header.id.to_bytes(2, "big") + flags.to_bytes(2, "big")
     return Response(packed.ljust(HEADER_BYTES, b"\0"))
 
@@ -83,7 +83,7 @@ def encode(
     is_client_known: bool,
 ) -> Response:
     """The answer to `query`, however long; `owner` is its name, `opt` the OPT record or nothing."""
-    flags = RESPONSE_FLAG | header.flags & _ECHOED_FLAGS | reply.rcode & 0xF
+    flags = RESPONSE_FLAG | header.flags & ECHOED_FLAGS | reply.rcode & 0xF
     if reply.authoritative:
         flags |= AUTHORITATIVE_FLAG
     questions = [DNSQuestion(owner, query.type, query.class_)] if query.question_bytes else []

@@ -53,7 +53,7 @@ NO_TRANSFER: Final = Reply(
     Rcode.REFUSED,
     extended_error=(ExtendedError.PROHIBITED, "the register is not given out by zone transfer"),
 )
-_BAD_VERSION: Final = Reply(Rcode.BADVERS)
+BAD_VERSION: Final = Reply(Rcode.BADVERS)
 _COOKIE_GIVEN: Final = Reply(Rcode.NOERROR)
 _BAD_COOKIE: Final = Reply(Rcode.BADCOOKIE)
 
@@ -131,7 +131,7 @@ class Responder:
 
     def _decide(self, query: Query, owner: DNSLabel, now: float, *, is_known: bool) -> Reply:
         if query.edns is not None and query.edns.version != EDNS_VERSION:
-            return _BAD_VERSION
+            return BAD_VERSION
         if not query.question_bytes:
             return _cookie_only(query, is_known=is_known)
         labels = tuple([label.lower() for label in query.labels])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from dnslib import RR, A, DNSLabel
@@ -29,7 +29,7 @@ def records_of(owner: DNSLabel, type_: int, ttl: int, said: Callable[[], str]) -
     return (text(owner, ttl, said()),) if type_ == Type.TXT else ()
 
 
-def parse_name(below: tuple[bytes, ...]) -> tuple[Address | None, list[Range]]:
+def parse_name(below: Sequence[bytes]) -> tuple[Address | None, list[Range]]:
     """The address that has this name, and the ranges of those whose names stand below it."""
     # No byte is lost, and what is not ASCII is no digit.
     labels = [label.decode("latin-1") for label in below]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TypeVar
 
@@ -23,6 +23,8 @@ from secondary.dns.dashed_zone import DashedNames
 from secondary.dns.identity import Identity
 from secondary.dns.implementation import Implementation, choose
 from secondary.dns.list_zone import ListedNames
+from secondary.dns.pure.answering import FastPath
+from secondary.dns.pure.udp import pure_listeners
 from secondary.dns.rate_limit import KEY_BYTES, AnswerKind, RateLimiter, RateLimits, kind_of
 from secondary.dns.reply import Transport
 from secondary.dns.responder import Responder
@@ -30,7 +32,7 @@ from secondary.dns.table import DictTable, NameTable
 from secondary.dns.tcp import MAX_CONNECTIONS, MAX_CONNECTIONS_A_CLIENT, TcpListener
 from secondary.dns.tcp_places import TcpPlaces
 from secondary.dns.transport import Answer
-from secondary.dns.udp import UdpListener
+from secondary.dns.udp import ListenUdp, UdpListener
 from secondary.dns.unlisted_zone import UnlistedNames
 from secondary.dns.zone import Contents, Zone, ZoneNames
 from secondary.dns.zones import Zones
@@ -39,8 +41,6 @@ from secondary.serving import ServingProcess, make_reader
 from secondary.settings import DnsSettings, SecondarySettings
 from secondary.view import View
 
-# One or more listeners at an endpoint.
-ListenUdp = Callable[[Endpoint, Answer], Sequence[UdpListener]]
 V = TypeVar("V", bound=View)
 
 _log = get_logger("dns")
@@ -59,7 +59,8 @@ def run(settings: SecondarySettings) -> None:
 def _run_pure(settings: SecondarySettings) -> None:
     reader = make_reader(settings, DictTable, settings.dns_table_file)
     answers = _answers(settings, lambda: reader.view)
-    server = DnsServer([settings.dns.listen], answers)
+    fast = FastPath(answers.responder, answers.limiter)
+    server = DnsServer([settings.dns.listen], answers, pure_listeners(fast, lambda: reader.view))
     _serve(settings, reader, server, answers.limiter)
 
 
@@ -160,17 +161,14 @@ class DnsServer:
     """A UDP and a TCP listener at every endpoint."""
 
     def __init__(
-        self, endpoints: Iterable[Endpoint], answer: Answer, listen_udp: ListenUdp | None = None
+        self, endpoints: Iterable[Endpoint], answer: Answer, listen_udp: ListenUdp
     ) -> None:
-        """Binds all of them at once; ConfigurationError says what is in the way.
-
-        `listen_udp` makes the listeners of an endpoint; without it there is one for each.
-        """
+        """Binds all of them at once; ConfigurationError says what is in the way."""
         places = TcpPlaces(ConnectionLimits(MAX_CONNECTIONS, MAX_CONNECTIONS_A_CLIENT))
         self.udp: list[UdpListener] = []
         self.tcp: list[TcpListener] = []
         for endpoint in endpoints:
-            udp = listen_udp(endpoint, answer) if listen_udp else [UdpListener(endpoint, answer)]
+            udp = listen_udp(endpoint, answer)
             self.udp += udp
             # Where any free port will do, it is the same for both.
             self.tcp.append(TcpListener(udp[0].endpoint, answer, places))

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import struct
 import threading
+from array import array
 from bisect import bisect_left, insort
+from collections.abc import MutableSequence, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol, Self
+from typing import Final, Protocol, Self, TypeVar
 
 from registry.address import Address
 from registry.kinds import Kind, Status
+from registry.label import dashed
 from registry.registration import outline_registration
 from secondary.view import Standing
 
@@ -26,6 +29,9 @@ DAY_SECONDS: Final = 86400
 LATEST_DAY: Final = 0xFFFF
 # Status, and since what day of 1970; the host follows.
 _FACTS: Final = struct.Struct("!BH")
+_IPV4: Final = 4
+
+_T = TypeVar("_T", int, bytes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,15 +61,18 @@ class NameTable(Protocol):
 
 
 class DictTable:
-    """One dict from packed addresses to what is said of them, and the addresses in order.
+    """One dict from labels to what is said of them, and the addresses in order.
 
-    All are bytes, which the garbage collector does not visit: a million names cost it nothing.
+    Nearly all of it is bytes, which the garbage collector does not visit. A label of an IPv4
+    address takes no more memory than its four bytes would: an object's head is most of it.
     """
 
     def __init__(self) -> None:
-        self._facts: dict[bytes, bytes] = {}
-        # By the length of the address; sorted, for a family's names are asked for by prefix.
-        self._ordered: dict[int, list[bytes]] = {4: [], 16: []}
+        # By dashed label: the packed address, status and day, the host.
+        self.facts: dict[bytes, bytes] = {}
+        # A family's names are asked for by prefix. IPv6 labels are in order as addresses are.
+        self._ipv4 = array("I")
+        self._ipv6: list[bytes] = []
         self._ordering = threading.Lock()
         self._standing: Standing | None = None
 
@@ -76,26 +85,26 @@ class DictTable:
 
     def find(self, address: Address) -> Listing | None:
         """What is listed of `address`; None when it is not, whatever the register holds of it."""
-        facts = self._facts.get(address.packed)
+        facts = self.facts.get(label_of(address))
         if facts is None:
             return None
-        status, since_day = _FACTS.unpack_from(facts)
-        host = facts[_FACTS.size :].decode("ascii")
-        return Listing(Status(status), since_day * DAY_SECONDS, host)
+        status, since_day, host = outline_facts(facts, len(address.packed))
+        return Listing(Status(status), since_day * DAY_SECONDS, host.decode("ascii"))
 
     def any_listed(self, first: Address, last: Address) -> bool:
         """Whether any address of their family from `first` up to and with `last` is listed."""
-        ordered = self._ordered[len(first.packed)]
         with self._ordering:
-            at = bisect_left(ordered, first.packed)
-            return at < len(ordered) and ordered[at] <= last.packed
+            if first.family == _IPV4:
+                low, high = int.from_bytes(first.packed), int.from_bytes(last.packed)
+                return _is_any_between(self._ipv4, low, high)
+            return _is_any_between(self._ipv6, label_of(first), label_of(last))
 
     def __len__(self) -> int:
-        return len(self._facts)
+        return len(self.facts)
 
     def agrees_with(self, other: Self) -> bool:
         """Whether both list the same."""
-        return self._facts == other._facts
+        return self.facts == other.facts
 
     def put(self, state_key: bytes, payload: bytes, record: bytes) -> None:  # noqa: ARG002
         """Takes a registration; other kinds have no name."""
@@ -105,20 +114,30 @@ class DictTable:
         if status not in LISTED:
             self.remove(state_key)
             return
-        packed = state_key[1:]
-        if packed not in self._facts:
+        address = Address(state_key[1:])
+        label = label_of(address)
+        if label not in self.facts:
             with self._ordering:
-                _insert(self._ordered[len(packed)], packed)
+                if address.family == _IPV4:
+                    _insert(self._ipv4, int.from_bytes(address.packed))
+                else:
+                    _insert(self._ipv6, label)
         since_day = min(registered_ms // 1000 // DAY_SECONDS, LATEST_DAY)
-        self._facts[packed] = _FACTS.pack(status, since_day) + host.encode("ascii")
+        self.facts[label] = address.packed + _FACTS.pack(status, since_day) + host.encode("ascii")
 
     def remove(self, state_key: bytes) -> None:
         """Lists a registration no more."""
-        packed = state_key[1:]
-        if state_key[0] == _REGISTRATION and self._facts.pop(packed, None) is not None:
-            ordered = self._ordered[len(packed)]
-            with self._ordering:
-                del ordered[bisect_left(ordered, packed)]
+        if state_key[0] != _REGISTRATION:
+            return
+        address = Address(state_key[1:])
+        label = label_of(address)
+        if self.facts.pop(label, None) is None:
+            return
+        with self._ordering:
+            if address.family == _IPV4:
+                del self._ipv4[bisect_left(self._ipv4, int.from_bytes(address.packed))]
+            else:
+                del self._ipv6[bisect_left(self._ipv6, label)]
 
     def put_openings(self, state_key: bytes, record: bytes) -> None:
         """Contact is not published in DNS."""
@@ -131,12 +150,28 @@ class DictTable:
         self._standing = standing
 
     def retire(self) -> None:
-        """Nobody keeps it for longer than a question."""
+        """Nobody keeps it for longer than a batch of questions."""
 
 
-def _insert(ordered: list[bytes], packed: bytes) -> None:
+def label_of(address: Address) -> bytes:
+    """The key of an address among the facts."""
+    return dashed(address).encode("ascii")
+
+
+def outline_facts(facts: bytes, width: int) -> tuple[int, int, bytes]:
+    """Status, since what day of 1970, and host, from the facts of an address of so many bytes."""
+    status, since_day = _FACTS.unpack_from(facts, width)
+    return status, since_day, facts[width + _FACTS.size :]
+
+
+def _is_any_between(ordered: Sequence[_T], first: _T, last: _T) -> bool:
+    at = bisect_left(ordered, first)
+    return at < len(ordered) and ordered[at] <= last
+
+
+def _insert(ordered: MutableSequence[_T], value: _T) -> None:
     # A load comes in order.
-    if not ordered or ordered[-1] < packed:
-        ordered.append(packed)
+    if not ordered or ordered[-1] < value:
+        ordered.append(value)
     else:
-        insort(ordered, packed)
+        insort(ordered, value)

@@ -34,11 +34,16 @@ def answer_or_silence(
     try:
         reply = answer(wire, counter.transport, client)
     except Exception:  # noqa: BLE001 - whatever it is
-        counter.failed += 1
-        # At every power of two, so that a query which fails us cannot fill the disk.
-        if counter.failed & (counter.failed - 1) == 0:
-            _log.exception("answer.failed", query=wire.hex(), failed=counter.failed)
+        log_failure(counter, wire)
         return None
     if reply is None:
         counter.ignored += 1
     return reply
+
+
+def log_failure(counter: AnswerCounter, wire: bytes) -> None:
+    """Counts the exception at hand, and says what came that caused it."""
+    counter.failed += 1
+    # At every power of two, so that a query which fails us cannot fill the disk.
+    if counter.failed & (counter.failed - 1) == 0:
+        _log.exception("answer.failed", query=wire.hex(), failed=counter.failed)

@@ -37,13 +37,14 @@ class UnlistedNames:
     ) -> tuple[RR, ...] | None:
         """See `Contents`."""
         address, ranges = parse_name(below)
-        if address is not None and _is_unlisted(address, table):
+        if address is not None and is_unlisted(address, table):
             return records_of(owner, type_, UNLISTED_TTL, lambda: self.fixed_text)
         # Any address may come to stand below: nothing may be concluded for them (RFC 8020).
         return () if ranges else None
 
 
-def _is_unlisted(address: Address, table: NameTable) -> bool:
+def is_unlisted(address: Address, table: NameTable) -> bool:
+    """Whether it could be registered and is not, or is the test entry."""
     if address in ALWAYS_LISTED:
         return True
     return address.special_purpose() is None and table.find(address) is None

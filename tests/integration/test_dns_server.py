@@ -23,19 +23,28 @@ from registry.kinds import Kind
 from secondary.connections import ConnectionLimits
 from secondary.dns import server as server_module
 from secondary.dns import tcp, tcp_places
+from secondary.dns.pure.answering import FastPath
+from secondary.dns.pure.udp import pure_listeners
+from secondary.dns.rate_limit import RateLimiter
 from secondary.dns.reply import Transport
 from secondary.dns.server import DnsServer
-from secondary.dns.udp import UdpListener
 from secondary.etcd import EtcdStore
+from secondary.sockets import bound_socket
 from tests.support.etcd import EtcdProcess, running_etcd
+from tests.support.fast_path import LIMITER_KEY, UNLIMITED
 from tests.support.log_builder import LogBuilder
 from tests.support.replicas import StoredLog
+from tests.support.responding import make_responder
 from tests.support.roles import SERVICE_PORT, RoleProcess, running_role
 from tests.support.wait import wait_until
 
 SECONDS = 20
 ANSWER_SECONDS = 5.0
 QUERY = b"\x12\x34 a query"
+# Without a table the fast path answers nothing.
+ASKED_FOR_ALL = pure_listeners(
+    FastPath(make_responder(None), RateLimiter(UNLIMITED, LIMITER_KEY)), lambda: None
+)
 
 
 def echo(wire: bytes, transport: Transport, client: bytes) -> bytes | None:
@@ -53,7 +62,7 @@ def somewhere() -> Endpoint:
 @contextmanager
 def serving(*endpoints: Endpoint) -> Iterator[DnsServer]:
     """A DNS server that echoes, its event loop in a thread."""
-    server = DnsServer(endpoints, echo)
+    server = DnsServer(endpoints, echo, ASKED_FOR_ALL)
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
@@ -140,7 +149,7 @@ def test_an_ipv6_wildcard_leaves_ipv4_alone() -> None:
     with serving(Endpoint("::", 0)) as server:
         port = server.udp[0].endpoint.port
         assert (QUERY + b"udp", "::1") == udp_exchange(Endpoint("::1", port), QUERY)
-        UdpListener(Endpoint("127.0.0.1", port), echo).stop()
+        bound_socket(Endpoint("127.0.0.1", port), socket.SOCK_DGRAM).close()
 
 
 def test_a_failing_answer_costs_one_query(server: DnsServer) -> None:
@@ -356,7 +365,7 @@ def test_a_port_that_is_taken_is_named(kind: socket.SocketKind) -> None:
         port = holder.getsockname()[1]
         name = "TCP" if kind is socket.SOCK_STREAM else "UDP"
         with pytest.raises(ConfigurationError, match=rf"{address}:{port} \({name}\): Address"):
-            DnsServer([Endpoint(address, port)], echo)
+            DnsServer([Endpoint(address, port)], echo, ASKED_FOR_ALL)
 
 
 @pytest.fixture

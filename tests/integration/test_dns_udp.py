@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from random import Random
+from typing import Any
 
 import dns.message
 import dns.rcode
@@ -19,14 +20,19 @@ from node.errors import ConfigurationError
 from secondary.dns.batched_udp import FastAnswers, batched_listeners
 from secondary.dns.compiled.table import CompiledTable
 from secondary.dns.implementation import Implementation, choose
+from secondary.dns.pure.answering import FastPath
+from secondary.dns.pure.udp import pure_listeners
 from secondary.dns.rate_limit import RateLimiter, RateLimits
 from secondary.dns.reply import Transport
 from secondary.dns.responder import Responder
 from secondary.dns.server import DnsServer, LimitedAnswers
+from secondary.dns.table import DictTable
 from tests.support.fast_path import LIMITER_KEY, LISTED_ADDRESSES, UNLIMITED, random_query
 from tests.support.responding import CLIENT, COOKIES, make_responder
 from tests.support.views import put_registration, registration, standing
 from tests.support.wait import wait_until
+
+Table = CompiledTable | DictTable
 
 SECONDS = 20
 THREADS = 2
@@ -38,8 +44,9 @@ APEX = "smtpnic.example"
 class Served:
     """A server over a table that can be replaced."""
 
-    def __init__(self, limits: RateLimits = UNLIMITED) -> None:
-        self.table: CompiledTable | None = loaded(*LISTED_ADDRESSES)
+    def __init__(self, implementation: Implementation, limits: RateLimits = UNLIMITED) -> None:
+        self.implementation = implementation
+        self.table: Table | None = loaded(implementation, *LISTED_ADDRESSES)
         # The table is of one day in the past; all that is asked here is of now.
         empty = make_responder(max_silence_seconds=1e12)
         responder = Responder(
@@ -51,16 +58,21 @@ class Served:
         )
         self.answers = LimitedAnswers(responder, RateLimiter(limits, LIMITER_KEY))
 
-    def server(self, implementation: Implementation, endpoint: Endpoint) -> DnsServer:
+    def given(self) -> Any:
+        """The table that serves now, of the implementation."""
+        return self.table
+
+    def server(self, endpoint: Endpoint) -> DnsServer:
         """Listens, and is not started."""
-        if implementation is Implementation.PURE:
-            return DnsServer([endpoint], self.answers)
-        fast = FastAnswers.before(self.answers, lambda: self.table, THREADS)
+        if self.implementation is Implementation.PURE:
+            path = FastPath(self.answers.responder, self.answers.limiter)
+            return DnsServer([endpoint], self.answers, pure_listeners(path, self.given))
+        fast = FastAnswers.before(self.answers, self.given, THREADS)
         return DnsServer([endpoint], self.answers, batched_listeners(fast))
 
 
-def loaded(*addresses: str) -> CompiledTable:
-    table = CompiledTable()
+def loaded(implementation: Implementation, *addresses: str) -> Table:
+    table: Table = DictTable() if implementation is Implementation.PURE else CompiledTable()
     for address in addresses:
         put_registration(table, address, registration())
     table.advance(standing())
@@ -83,16 +95,16 @@ def running(server: DnsServer) -> Iterator[None]:
         loop.close()
 
 
-@pytest.fixture
-def served() -> Served:
-    """Not limited."""
-    return Served()
-
-
 @pytest.fixture(params=list(Implementation))
-def server(request: pytest.FixtureRequest, served: Served) -> Iterator[DnsServer]:
-    """A running server of each implementation."""
-    server = served.server(request.param, Endpoint(f"{loopback_network()}.1", 0))
+def served(request: pytest.FixtureRequest) -> Served:
+    """Each implementation, not limited."""
+    return Served(request.param)
+
+
+@pytest.fixture
+def server(served: Served) -> Iterator[DnsServer]:
+    """A running server of it."""
+    server = served.server(Endpoint(f"{loopback_network()}.1", 0))
     with running(server):
         yield server
 
@@ -158,15 +170,14 @@ def told(wire: bytes | None) -> tuple[int, dns.rcode.Rcode, str, str]:
     return message.id, message.rcode(), str(message.answer), str(message.authority)
 
 
-@pytest.mark.parametrize("implementation", list(Implementation))
 @pytest.mark.parametrize(
     ("wildcard", "host"), [("0.0.0.0", "127.0.0.77"), ("::", "::1"), ("::1", "::1")]
 )
 def test_answers_come_from_the_address_that_was_asked(
-    served: Served, implementation: Implementation, wildcard: str, host: str
+    served: Served, wildcard: str, host: str
 ) -> None:
     """Whether the fast path answers or the responder, at a wildcard of either family."""
-    server = served.server(implementation, Endpoint(wildcard, 0))
+    server = served.server(Endpoint(wildcard, 0))
     endpoint = Endpoint(host, server.udp[0].endpoint.port)
     with running(server), client_of(endpoint) as client:
         for name in (LISTED, APEX):
@@ -204,7 +215,7 @@ def test_changes_and_replaced_tables_are_seen(server: DnsServer, served: Served)
     put_registration(served.table, "192.0.2.99", registration())
     assert asked(server, "192-0-2-99.smtpnic.example").answer
     for address in ("192.0.2.100", "192.0.2.101"):
-        before, served.table = served.table, loaded(address)
+        before, served.table = served.table, loaded(served.implementation, address)
         before.retire()
         assert asked(server, LISTED).rcode() == dns.rcode.NXDOMAIN
         assert asked(server, f"{address.replace('.', '-')}.smtpnic.example").answer
@@ -213,8 +224,8 @@ def test_changes_and_replaced_tables_are_seen(server: DnsServer, served: Served)
 @pytest.mark.parametrize("implementation", list(Implementation))
 def test_limits_count_all_threads_together(implementation: Implementation) -> None:
     """One client may have 50 answers at once, whichever socket it came to; the rest say TC."""
-    served = Served(RateLimits(50, 50, 50))
-    server = served.server(implementation, Endpoint(f"{loopback_network()}.1", 0))
+    served = Served(implementation, RateLimits(50, 50, 50))
+    server = served.server(Endpoint(f"{loopback_network()}.1", 0))
     whole = 0
     with running(server):
         for _ in range(200):
@@ -230,6 +241,6 @@ def test_limits_count_all_threads_together(implementation: Implementation) -> No
 def test_a_port_that_is_taken_is_named(served: Served) -> None:
     """Though the threads of one server share it."""
     endpoint = Endpoint(f"{loopback_network()}.1", 0)
-    server = served.server(Implementation.COMPILED, endpoint)
+    server = served.server(endpoint)
     with running(server), pytest.raises(ConfigurationError, match="in use"):
-        served.server(Implementation.COMPILED, server.udp[0].endpoint)
+        served.server(server.udp[0].endpoint)

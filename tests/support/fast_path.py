@@ -1,9 +1,10 @@
-"""The compiled answers beside those of the responder, both over the same registrations."""
+"""The answers of a fast path beside those of the responder, over the same registrations."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from random import Random
+from typing import Any
 
 import dns.edns
 import dns.message
@@ -16,6 +17,8 @@ from registry.label import dashed, reversed_name
 from secondary.dns.batched_udp import FastAnswers
 from secondary.dns.compiled.table import CompiledTable
 from secondary.dns.cookies import ServerCookies
+from secondary.dns.implementation import Implementation
+from secondary.dns.pure.answering import FastPath as PureFastPath
 from secondary.dns.rate_limit import RateLimiter, RateLimits
 from secondary.dns.reply import Transport
 from secondary.dns.server import LimitedAnswers
@@ -42,8 +45,14 @@ TYPES = (1, 2, 5, 6, 15, 16, 28, 43, 250, 251, 252, 255, 257, 65535)
 class Both:
     """One query, two answers."""
 
-    def __init__(self, limits: RateLimits = UNLIMITED, hosts: Sequence[str] = ()) -> None:
-        self.table = CompiledTable()
+    def __init__(
+        self,
+        implementation: Implementation,
+        limits: RateLimits = UNLIMITED,
+        hosts: Sequence[str] = (),
+    ) -> None:
+        is_compiled = implementation is Implementation.COMPILED
+        self.table: CompiledTable | DictTable = CompiledTable() if is_compiled else DictTable()
         reference = DictTable()
         for number, address in enumerate(LISTED_ADDRESSES):
             host = hosts[number] if number < len(hosts) else f"mail{number}.example.org"
@@ -56,13 +65,15 @@ class Both:
         self.reference = LimitedAnswers(responder, RateLimiter(limits, LIMITER_KEY))
         self.limiter = RateLimiter(limits, LIMITER_KEY)
         apart = LimitedAnswers(responder, self.limiter)
-        self.fast = FastAnswers.before(apart, lambda: self.table, threads=1).path
+        self.fast: Any = PureFastPath(responder, self.limiter)
+        if is_compiled:
+            self.fast = FastAnswers.before(apart, lambda: None, threads=1).path
 
     def ask(
         self, wire: bytes, client: bytes, now: float = NOW_S, now_us: int = 10**9
     ) -> tuple[bytes | None, bytes]:
         """What the fast path says, None if it declines, and what the responder says."""
-        fast = self.fast.answer_one(self.table, wire, client, int(now), now_us)
+        fast: bytes | None = self.fast.answer_one(self.table, wire, client, int(now), now_us)
         slow = self.reference.answer_at(wire, Transport.UDP, client, now, now_us)
         return fast, b"" if slow is None else slow
 

@@ -9,7 +9,6 @@ import shutil
 import subprocess
 import tempfile
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,9 +19,11 @@ import dns.query
 
 from lab.cluster import loopback_network
 from node.endpoint import Endpoint
-from secondary.dns.reply import Transport
-from secondary.dns.server import DnsServer
-from tests.support.responding import make_responder
+from secondary.dns.pure.answering import FastPath
+from secondary.dns.pure.udp import pure_listeners
+from secondary.dns.rate_limit import KEY_BYTES, RateLimiter, RateLimits
+from secondary.dns.server import DnsServer, LimitedAnswers
+from tests.support.responding import TABLE, make_responder
 from tests.support.wait import wait_until
 
 FOREIGN_ZONE = "example.org"
@@ -131,10 +132,9 @@ def own_server() -> Iterator[tuple[Endpoint, str]]:
     # The table is of one day in the past; cookies have to be of now.
     responder = make_responder(max_silence_seconds=math.inf)
 
-    def answer(wire: bytes, transport: Transport, client: bytes) -> bytes | None:
-        return responder.answer(wire, transport, time.time(), client)
-
-    server = DnsServer([Endpoint(f"{loopback_network()}.1", 0)], answer)
+    answers = LimitedAnswers(responder, RateLimiter(RateLimits(0, 0, 0), bytes(KEY_BYTES)))
+    listen_udp = pure_listeners(FastPath(responder, answers.limiter), lambda: TABLE)
+    server = DnsServer([Endpoint(f"{loopback_network()}.1", 0)], answers, listen_udp)
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
