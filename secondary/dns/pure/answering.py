@@ -304,7 +304,8 @@ class FastPath:
 
     def _keep_ending(self, asked: _Asked, shape: Shape) -> None:
         """Where the first label alone makes the difference, whatever it is."""
-        if not asked.labels:
+        # Of a name set apart the first label says which zone it is in.
+        if not asked.labels or asked.name in self._apart:
             return
         after = 1 + len(asked.labels[0])
         origin = asked.name[after:]
