@@ -37,7 +37,7 @@ generate: setup ## Make the wire modules anew from proto/
 	$(BIN)/python scripts/generate
 
 .PHONY: fuzz
-fuzz: ## Fuzz the compiled part of DNS with the address sanitizer (FUZZ_SECONDS=600)
+fuzz: ## Fuzz DNS, its compiled part with the address sanitizer (FUZZ_SECONDS=600)
 	@scripts/setup fuzz
 	@scripts/fuzz $(FUZZ_SECONDS)
 

@@ -1,4 +1,4 @@
-"""Fuzzes the compiled modules: what they answer, the responder answers in the same bytes.
+"""Fuzzes both fast paths and the bulk load: what they answer, the responder answers the same.
 
 `make fuzz` runs it with the modules built for the address sanitizer in build/fuzz.
 """
@@ -17,6 +17,9 @@ BUILT = Path(__file__).parents[2] / "build/fuzz/secondary/dns/compiled"
 secondary.dns.compiled.__path__.insert(0, str(BUILT))
 
 from secondary.dns.compiled import answering  # noqa: E402
+
+with atheris.instrument_imports(include=["secondary.dns.pure"]):
+    import secondary.dns.pure.answering  # noqa: F401
 from tests.support.fuzzing import check_answer  # noqa: E402
 
 
