@@ -19,7 +19,7 @@ secondary.dns.compiled.__path__.insert(0, str(BUILT))
 from secondary.dns.compiled import answering  # noqa: E402
 
 with atheris.instrument_imports(include=["secondary.dns.pure"]):
-    import secondary.dns.pure.answering  # noqa: F401
+    import secondary.dns.pure.answering
 from tests.support.fuzzing import check_answer  # noqa: E402
 
 
