@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -28,6 +29,8 @@ from registry.tiles import MAX_TILE_LEVEL, TILE_HEIGHT, TILE_WIDTH, TileId, tile
 # The highest level that the protocol knows begins at 2^56 leaves; no disk holds so many.
 LEVELS: Final = MAX_TILE_LEVEL
 
+# The last tile of each level, and some that are read.
+_RECENT_PATHS: Final = 32
 _WRITE_FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
 
 
@@ -131,7 +134,7 @@ class TileFiles:
             sync_directory(path.parent)
 
     def _path(self, level: int, index: int) -> Path:
-        return self._directory / TileId(level, index).path()
+        return _tile_path(self._directory, level, index)
 
     def _held(self, level: int) -> int:
         """The number of hashes in the files of a level, whose tiles stand without a gap."""
@@ -192,6 +195,12 @@ class TileFiles:
             self._path(level, index).unlink()
         if count < held and count % TILE_WIDTH:
             os.truncate(self._path(level, kept_tiles - 1), count % TILE_WIDTH * HASH_BYTES)
+
+
+# A tile grows up to 256 times, and to make its path costs as much as to write to it.
+@lru_cache(maxsize=_RECENT_PATHS)
+def _tile_path(directory: Path, level: int, index: int) -> Path:
+    return directory / TileId(level, index).path()
 
 
 def split_hashes(data: bytes) -> list[bytes]:
