@@ -11,6 +11,7 @@ from collections.abc import Callable
 from node.errors import StorageError
 from primary.checkpoint_file import CheckpointFile
 from primary.draft import Draft
+from primary.ledger import Ledger
 from primary.rules import Moment, Policy
 from primary.sealing import seal, sign
 from primary.sequencer import Sequencer, SequencerStart
@@ -90,10 +91,11 @@ def _begin_log(store: Store, clock: Callable[[], int]) -> StoredHead:
     """
     empty = store.reader.head()
     time_ms = clock()
-    draft = Draft(0, Moment(time_ms, Policy(), bytes), Current({}, {}, {}, {}))
-    sealed = seal(empty, empty.compact_range, draft, StateTree())
+    ledger = Ledger(Current({}, {}, {}, {}))
+    draft = Draft(0, Moment(time_ms, Policy(), bytes), ledger)
+    sealed = seal(empty, empty, draft, ledger, StateTree())
     with store.writer.transaction() as transaction:
-        transaction.append(empty, sealed.after, sealed.rows)
+        transaction.append(empty, sealed.after, ledger.rows())
     return sealed.after
 
 

@@ -9,7 +9,7 @@ import hmac
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from primary.changes import (
     Change,
@@ -45,8 +45,7 @@ class Contact:
     public: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Account:
+class Account(NamedTuple):
     """What the registry knows of a live holder beside its record.
 
     `registrations` counts the holder's live ones.
@@ -125,7 +124,9 @@ class Unchanged:
     version: int
 
 
-Effect = PutHolder | DeleteHolder | PutRegistration | DeleteRegistration | Unchanged
+# What the log has an entry for.
+Logged = PutHolder | DeleteHolder | PutRegistration | DeleteRegistration
+Effect = Logged | Unchanged
 
 
 def decide(change: Change, view: View, moment: Moment) -> Effect:

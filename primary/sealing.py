@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 from primary.draft import Draft
 from primary.head import Head
-from primary.store.values import BatchRows, StoredHead
+from primary.ledger import Ledger
+from primary.store.values import BoundaryRow, StoredHead
 from registry.batch import LoggedEntry
 from registry.checkpoint import Checkpoint, sign_checkpoint
 from registry.entry import Entry
 from registry.kinds import Kind, Operation
-from registry.merkle import CompactRange, leaf_hash
+from registry.merkle import leaf_hash
 from registry.note import Signer
 from registry.state import State, next_serial
 from registry.state_tree import StagedState, StateTree
@@ -19,23 +20,25 @@ from registry.state_tree import StagedState, StateTree
 
 @dataclass(frozen=True, slots=True)
 class Sealed:
-    """A batch with its state entry, ready to be written: where it leads, and its rows.
+    """A batch with its state entry, ready to be written: where it begins, and where it leads.
 
     `start` is the size before; `staged` is good until the state tree changes.
     """
 
     start: int
     after: StoredHead
-    rows: BatchRows
     entries: tuple[LoggedEntry, ...]
     leaf_hashes: tuple[bytes, ...]
     staged: StagedState
 
 
-def seal(before: StoredHead, previous: CompactRange, draft: Draft, tree: StateTree) -> Sealed:
-    """Closes a draft that starts at `before`, which `tree` has the state of; changes neither.
+def seal(
+    before: StoredHead, began: StoredHead, draft: Draft, ledger: Ledger, tree: StateTree
+) -> Sealed:
+    """Closes a draft that starts at `before`, which `tree` has the state of, in the ledger.
 
-    `previous` is where the transaction began, which may hold batches before this one.
+    `began` is where the transaction began, which may hold batches before this one; the ledger
+    has seen them all. Neither head nor tree is changed.
     """
     staged = tree.stage(draft.staged())
     serial = before.state.zone_serial if before.state else 0
@@ -44,18 +47,18 @@ def seal(before: StoredHead, previous: CompactRange, draft: Draft, tree: StateTr
         Kind.STATE, b"", Operation.PUT, critical=True, time_ms=draft.time_ms, payload=state.encode()
     ).encode()
     leaf_hashes = (*draft.leaf_hashes, leaf_hash(closing))
-    rows = draft.rows()
-    rows.entries.append((before.size + len(rows.entries), closing))
     after = StoredHead(
         before.compact_range.extend(leaf_hashes),
-        previous,
+        began.compact_range,
         state,
-        before.holders + draft.growth(Kind.HOLDER),
-        before.registrations + draft.growth(Kind.REGISTRATION),
+        began.holders + ledger.holders,
+        began.registrations + ledger.registrations,
         draft.time_ms,
     )
+    boundary = BoundaryRow(after.size, before.size, after.root, after.committed_ms)
+    ledger.close_batch(boundary, (*draft.entries, closing))
     entries = (*draft.logged(), LoggedEntry(closing))
-    return Sealed(before.size, after, rows, entries, leaf_hashes, staged)
+    return Sealed(before.size, after, entries, leaf_hashes, staged)
 
 
 def sign(stored: StoredHead, signer: Signer) -> Head:

@@ -16,8 +16,9 @@ from typing import Final
 from node.failpoints import failpoint
 from primary.changes import Change
 from primary.checkpoint_file import CheckpointFile
-from primary.draft import Draft, wanted
+from primary.draft import Draft
 from primary.head import Head
+from primary.ledger import Ledger, wanted
 from primary.rules import Moment, Policy
 from primary.sealing import Sealed, seal, sign
 from primary.store.errors import FencedError, StoreUnavailableError
@@ -30,9 +31,9 @@ from registry.limits import MAX_CHANGES_PER_BATCH, SALT_BYTES
 from registry.note import Signer
 from registry.state_tree import StateTree
 
-# The syncs of a transaction cost as much as deciding a batch; beyond eight, whoever came first
-# would wait longer for the others than for the disk.
-MAX_BATCHES_PER_COMMIT: Final = 8
+# A whole request of a bulk stream. The syncs of a transaction cost as much as deciding a batch;
+# beyond ten, whoever came first would wait longer for the others than for the disk.
+MAX_BATCHES_PER_COMMIT: Final = 10
 MAX_CHANGES_PER_COMMIT: Final = MAX_BATCHES_PER_COMMIT * MAX_CHANGES_PER_BATCH
 # How long the same idempotency key gives the same receipt.
 RECEIPT_MS: Final = 24 * 60 * 60 * 1000
@@ -163,26 +164,25 @@ class Sequencer:
         time_ms = max(self._clock(), self._stored.committed_ms)
         self._prune(transaction, time_ms)
         moment = Moment(time_ms, self._policy, _new_salt)
+        ledger = Ledger(transaction.current(wanted(changes)))
         decided: list[_Decided] = []
         before, sealed = self._stored, None
         rest = changes
         while rest:
-            part = rest[:MAX_CHANGES_PER_BATCH]
-            draft = Draft(before.size, moment, transaction.current(wanted(part)))
-            outcomes = draft.decide_all(part)
+            draft = Draft(before.size, moment, ledger)
+            outcomes = draft.decide_all(rest)
             rest = rest[len(outcomes) :]
-            if draft.leaf_hashes:
+            if draft.entries:
                 if sealed is not None:
                     # Only now: a commit of one batch leaves the tree alone until it is on disk.
                     self._tree.apply(sealed.staged)
-                sealed = seal(before, self._stored.compact_range, draft, self._tree)
-                transaction.append(before, sealed.after, sealed.rows)
+                sealed = seal(before, self._stored, draft, ledger, self._tree)
                 before = sealed.after
                 decided.append(_Decided(outcomes, sealed))
             else:
-                if draft.has_receipts:
-                    transaction.append(before, before, draft.rows())
                 decided.append(_Decided(outcomes, None))
+        if ledger.changed:
+            transaction.append(self._stored, before, ledger.rows())
         return decided
 
     def _sign(self, decided: Sequence[_Decided]) -> list[Head]:

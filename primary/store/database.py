@@ -26,7 +26,7 @@ MAX_READERS: Final = 8
 SQLITE_CACHE_KIB: Final = 64 * 1024
 # 32 MiB of WAL before it is copied back: a page that many batches change is copied once.
 SQLITE_CHECKPOINT_PAGES: Final = 8192
-# A batch's inserts are a statement for each number of rows: 61 each to seven tables, and reads.
+# A commit's inserts are a statement for each number of rows, to seven tables; and its reads.
 SQLITE_STATEMENTS: Final = 1024
 
 # Takes the write lock at once: a transaction never has to be tried again half-way.

@@ -8,6 +8,7 @@ row would have the writer queue behind a busy event loop once for every row.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import Any, Final, Protocol
 
 from sqlalchemy import (
@@ -28,8 +29,13 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.selectable import FromClause
 
 from primary.store.database import POSTGRESQL
+from registry.limits import MAX_ENTRIES_PER_BATCH
 
 Row = tuple[Any, ...]
+
+# Of a statement for SQLite: four full batches. A larger one saves little, and the driver keeps
+# the text and the program of each number of rows.
+MAX_ROWS: Final = 4 * MAX_ENTRIES_PER_BATCH
 
 # Where SQLAlchemy renders the one parameter that stands for any number.
 _ONE: Final = " = ?"
@@ -111,10 +117,12 @@ class Put:
             return
         if self._arrays:
             cursor.execute(self._sql, [list(column) for column in zip(*rows, strict=True)])
-        else:
-            values = f"VALUES {', '.join([self._row] * len(rows))}"
+            return
+        for start in range(0, len(rows), MAX_ROWS):
+            some = rows[start : start + MAX_ROWS]
+            values = f"VALUES {', '.join([self._row] * len(some))}"
             sql = self._sql.replace(f"VALUES {self._row}", values)
-            cursor.execute(sql, [value for row in rows for value in row])
+            cursor.execute(sql, list(chain.from_iterable(some)))
 
 
 class _Keyed:

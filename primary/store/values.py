@@ -43,6 +43,15 @@ class StoredHead:
         return self.compact_range.size
 
 
+class BoundaryRow(NamedTuple):
+    """Where a batch ends and begins, and the log's root hash and time at its end."""
+
+    size: int
+    start: int
+    root: bytes
+    time_ms: int
+
+
 class RecordRow(NamedTuple):
     """Where the newest entry of a live key is; the holder of a registration."""
 
@@ -104,13 +113,14 @@ class Current:
 
 
 @dataclass(slots=True)
-class BatchRows:
-    """Everything that one batch changes in the tables; each key in one list only.
+class CommitRows:
+    """Everything that one commit changes in the tables; each key in one list only.
 
     Records and accounts take the place of older ones; of the holders in `erased_contacts`, the
     contact so far is erased before `contacts` are inserted.
     """
 
+    boundaries: list[BoundaryRow] = field(default_factory=list)
     entries: list[tuple[int, bytes]] = field(default_factory=list)
     records: list[RecordRow] = field(default_factory=list)
     ended_records: list[bytes] = field(default_factory=list)

@@ -21,7 +21,7 @@ from primary.store.statements import (
 )
 from primary.store.values import (
     AccountRow,
-    BatchRows,
+    CommitRows,
     ContactRow,
     Current,
     ReceiptRow,
@@ -128,7 +128,7 @@ class WriteTransaction:
             {row[0]: ReceiptRow(*row) for row in look.receipts.rows(cursor, wanted.receipts)},
         )
 
-    def append(self, before: StoredHead, after: StoredHead, rows: BatchRows) -> None:
+    def append(self, before: StoredHead, after: StoredHead, rows: CommitRows) -> None:
         """Moves the head from `before` to `after` and writes the rows.
 
         FencedError, and nothing is written, when the log no longer stands at `before`. The two
@@ -137,9 +137,7 @@ class WriteTransaction:
         self._move_head(before, after)
         self.erased |= bool(rows.erased_contacts)
         write, cursor = self._statements, self._cursor
-        if after.size > before.size:
-            boundary = (after.size, before.size, after.root, after.committed_ms)
-            write.batches.run(cursor, [boundary])
+        write.batches.run(cursor, rows.boundaries)
         write.entries.run(cursor, rows.entries)
         write.ended_records.run(cursor, rows.ended_records)
         write.new_records.run(cursor, rows.records)

@@ -15,7 +15,7 @@ from primary.store.database import Database
 from primary.store.errors import FencedError, SchemaError, StoreUnavailableError
 from primary.store.schema import metadata
 from primary.store.store import Store
-from primary.store.values import BatchRows, ReceiptRow, StoredHead, Wanted
+from primary.store.values import BoundaryRow, CommitRows, ReceiptRow, StoredHead, Wanted
 from registry.kinds import Kind
 from registry.merkle import EMPTY_ROOT, CompactRange, leaf_hash
 from registry.state import State
@@ -58,8 +58,9 @@ def _entry(index: int) -> bytes:
 
 def _append(store: Store, before: StoredHead, entries: int) -> StoredHead:
     after = _moved(before, entries)
-    rows = BatchRows(
-        entries=[(before.size + at, _entry(before.size + at)) for at in range(entries)]
+    rows = CommitRows(
+        boundaries=[BoundaryRow(after.size, before.size, after.root, after.committed_ms)],
+        entries=[(before.size + at, _entry(before.size + at)) for at in range(entries)],
     )
     with store.writer.transaction() as transaction:
         transaction.append(before, after, rows)
@@ -179,7 +180,7 @@ def test_an_exception_rolls_back(store: Store) -> None:
 
     def fail() -> None:
         with store.writer.transaction() as transaction:
-            transaction.append(before, _moved(before, 1), BatchRows(entries=[(0, b"x")]))
+            transaction.append(before, _moved(before, 1), CommitRows(entries=[(0, b"x")]))
             raise KeyError
 
     with pytest.raises(KeyError):
@@ -193,7 +194,7 @@ def test_a_refusal_of_the_database_rolls_back(store: Store) -> None:
     """An entry that exists is never overwritten; the error holds no values."""
     before = _append(store, store.reader.head(), 1)
     with pytest.raises(StoreUnavailableError), store.writer.transaction() as transaction:
-        transaction.append(before, _moved(before, 1), BatchRows(entries=[(0, b"other")]))
+        transaction.append(before, _moved(before, 1), CommitRows(entries=[(0, b"other")]))
     assert before == store.reader.head()
     assert [_entry(0)] == store.reader.entries(0, 10)
 
@@ -203,7 +204,7 @@ def test_receipts_are_kept_found_and_pruned_in_steps(store: Store) -> None:
     head = store.reader.head()
     receipts = [ReceiptRow(bytes([n]) * 16, bytes(32), n, 1000 + n) for n in range(10)]
     with store.writer.transaction() as transaction:
-        transaction.append(head, head, BatchRows(receipts=receipts))
+        transaction.append(head, head, CommitRows(receipts=receipts))
     with store.writer.transaction() as transaction:
         assert 3 == transaction.prune_receipts(1005, 3)
         assert 2 == transaction.prune_receipts(1005, 3)

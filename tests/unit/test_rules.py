@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from hashlib import sha256
 from itertools import count
 
@@ -144,7 +144,7 @@ def test_a_holder_without_registrations_can_be_withdrawn(world: World) -> None:
         world.decide(withdraw)
     assert "in_use" == caught.value.code
     account = world.accounts[ME.holder_id]
-    world.accounts[ME.holder_id] = replace(account, registrations=0)
+    world.accounts[ME.holder_id] = account._replace(registrations=0)
     assert DeleteHolder(ME.holder_id) == world.decide(withdraw)
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from primary.changes import Change, WithdrawHolder
 from primary.checkpoint_file import CheckpointFile
 from primary.rules import Policy
-from primary.sequencer import MAX_CHANGES_PER_COMMIT
+from primary.sequencer import MAX_BATCHES_PER_COMMIT, MAX_CHANGES_PER_COMMIT
 from registry.checkpoint import open_checkpoint
 from registry.entry import Entry
 from registry.errors import Problem
@@ -77,7 +77,9 @@ def test_many_changes_make_several_batches(log: Log) -> None:
     changes = [ME.register(address) for address in addresses(MAX_CHANGES_PER_COMMIT)]
     committed = log.sequencer.commit(changes)
     batches = [part.batch for part in committed if part.batch]
-    assert [MAX_CHANGES_PER_BATCH + 1] * 8 == [len(batch.entries) for batch in batches]
+    assert [MAX_CHANGES_PER_BATCH + 1] * MAX_BATCHES_PER_COMMIT == [
+        len(batch.entries) for batch in batches
+    ]
     assert [part.head.size for part in committed] == [batch.size for batch in batches]
     assert MAX_CHANGES_PER_COMMIT == sum(len(part.outcomes) for part in committed)
     log.catch_up()
