@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from registry.errors import MalformedError, SignatureError
 from registry.limits import HASH_BYTES, MAX_LOG_SIZE
 from registry.note import (
     CosignatureVerifier,
     Cosigner,
+    Opened,
     Signer,
     UnverifiedNote,
     Verifier,
@@ -55,6 +57,29 @@ class Checkpoint:
         return f"{self.origin}\n{self.size}\n{encode_base64(self.root)}\n"
 
 
+class LogKeys(Protocol):
+    """Which keys sign a log's checkpoints, and at which sizes; `registry.root_chain` has one."""
+
+    @property
+    def name(self) -> str:
+        """The log's origin."""
+
+    def check(self, checkpoint: Checkpoint, note: UnverifiedNote) -> None:
+        """SignatureError unless a key that is good at its size signed the checkpoint."""
+
+
+class FreshnessKeys(Protocol):
+    """Which keys say that a checkpoint is the newest."""
+
+    def check_freshness(self, note: UnverifiedNote) -> Opened:
+        """The note with the cosignatures that hold; SignatureError if there is none."""
+
+
+# A log with one key for ever needs no root.
+CheckpointKeys = Verifier | LogKeys
+CosignatureKeys = CosignatureVerifier | FreshnessKeys
+
+
 def sign_checkpoint(checkpoint: Checkpoint, signer: Signer) -> bytes:
     """The checkpoint as a note of the log's key, which is named like the log's origin.
 
@@ -66,15 +91,20 @@ def sign_checkpoint(checkpoint: Checkpoint, signer: Signer) -> bytes:
     return signer.sign(checkpoint.text())
 
 
-def open_checkpoint(note: bytes, verifier: Verifier) -> Checkpoint:
+def open_checkpoint(note: bytes, keys: CheckpointKeys) -> Checkpoint:
     """The checkpoint in a note that the log's key signed.
 
     SignatureError if it did not, or if the checkpoint is of another log; MalformedError if it
-    is not a checkpoint.
+    is not a checkpoint; and whatever `keys` raises.
     """
-    checkpoint = Checkpoint.parse(open_note(note, [verifier]).text)
-    if checkpoint.origin != verifier.name:
-        raise SignatureError(f"a checkpoint of {checkpoint.origin}, not of {verifier.name}")
+    unverified = UnverifiedNote.parse(note)
+    if isinstance(keys, Verifier):
+        open_note(unverified, [keys])
+    checkpoint = Checkpoint.parse(unverified.text)
+    if checkpoint.origin != keys.name:
+        raise SignatureError(f"a checkpoint of {checkpoint.origin}, not of {keys.name}")
+    if not isinstance(keys, Verifier):
+        keys.check(checkpoint, unverified)
     return checkpoint
 
 
@@ -95,14 +125,18 @@ def cosign(note: bytes, cosigner: Cosigner, now_s: int) -> bytes:
     return replace(unverified, signatures=(*others, signature)).encode()
 
 
-def freshness_time(note: bytes, verifier: CosignatureVerifier) -> int:
+def freshness_time(note: bytes, keys: CosignatureKeys) -> int:
     """When the cosigner stated that this checkpoint is the newest, in seconds since 1970.
 
     SignatureError without its cosignature; MalformedError if it is not a note. Whether the log
     signed the checkpoint is for `open_checkpoint` to tell.
     """
-    (signature,) = open_note(note, [verifier]).signatures
-    return cosignature_time(signature.value)
+    unverified = UnverifiedNote.parse(note)
+    if isinstance(keys, CosignatureVerifier):
+        opened = open_note(unverified, [keys])
+    else:
+        opened = keys.check_freshness(unverified)
+    return max(cosignature_time(signature.value) for signature in opened.signatures)
 
 
 def _parse_size(text: str) -> int:

@@ -41,6 +41,18 @@ class SignatureError(VerificationError):
     """A signature of the expected key is missing or false."""
 
 
+class RetiredKeyError(SignatureError):
+    """Signed by a key of the log, at a size for which the board says that it is good no more."""
+
+
+class ThresholdError(SignatureError):
+    """Fewer keys of the board signed than have to."""
+
+
+class BoardError(VerificationError):
+    """A root, a decision, or what hangs on one, that does not follow from those before it."""
+
+
 class RootMismatchError(VerificationError):
     """Entries that do not add up to the signed root of the log."""
 

@@ -32,6 +32,10 @@ HASH_BYTES: Final = 32
 SALT_BYTES: Final = 32
 # As many random bits as nobody draws twice: a UUID (RFC 9562) has six fewer.
 HOLDER_ID_BYTES: Final = 16
+# A decision is named by so much of its text's SHA-256: nobody finds two texts with one name.
+DECISION_ID_BYTES: Final = 16
+# A root is named by its version.
+ROOT_KEY_BYTES: Final = 8
 # One for each contact field.
 MAX_OPENINGS_PER_ENTRY: Final = 4
 

@@ -108,7 +108,7 @@ class NoteVerifier(ABC):
         check_key_name(self.name)
         if len(self.public_key) != KEY_BYTES:
             raise MalformedError(f"a public key of {len(self.public_key)} bytes")
-        if _has_small_order(self.public_key):
+        if has_small_order(self.public_key):
             raise MalformedError("a public key for which anyone can sign")
         material = bytes([self.signature_type]) + self.public_key
         object.__setattr__(self, "key_id", _key_id(self.name, material))
@@ -246,14 +246,14 @@ class Cosigner(_PrivateKey):
         return NoteSignature(self.name, self.key_id, now_s.to_bytes(TIME_BYTES) + signed)
 
 
-def open_note(note: bytes, verifiers: Sequence[NoteVerifier]) -> Opened:
+def open_note(note: bytes | UnverifiedNote, verifiers: Sequence[NoteVerifier]) -> Opened:
     """The text of a note that at least one of the keys signed.
 
     Signatures of other keys are passed over, and so is a second one of the same key. Raises
     MalformedError if it is not a note, SignatureError if no key of `verifiers` signed it or if
     a signature that claims one of them is false.
     """
-    unverified = UnverifiedNote.parse(note)
+    unverified = note if isinstance(note, UnverifiedNote) else UnverifiedNote.parse(note)
     known = {(verifier.name, verifier.key_id): verifier for verifier in verifiers}
     text = unverified.text.encode()
     verified = []
@@ -275,7 +275,7 @@ def cosignature_time(signature: bytes) -> int:
 
 def check_key_name(name: str) -> None:
     """MalformedError unless `name` may stand in a signature line."""
-    if not 0 < len(_encode_utf8(name)) <= MAX_KEY_NAME_BYTES:
+    if not 0 < len(encode_utf8(name)) <= MAX_KEY_NAME_BYTES:
         raise MalformedError(f"a key name has 1 to {MAX_KEY_NAME_BYTES} bytes")
     if any(char == "+" or char < " " or char.isspace() for char in name):
         raise MalformedError("a key name holds no space, plus or control character")
@@ -324,20 +324,21 @@ def _decode_text(data: bytes) -> str:
 def _encode_text(text: str) -> bytes:
     if not text.endswith("\n"):
         raise MalformedError("a note's text ends in a newline")
-    encoded = _encode_utf8(text)
+    encoded = encode_utf8(text)
     _decode_text(encoded)
     return encoded
 
 
-def _encode_utf8(text: str) -> bytes:
+def encode_utf8(text: str) -> bytes:
+    """Its bytes; MalformedError for what has none, such as a lone surrogate."""
     try:
         return text.encode()
     except UnicodeEncodeError:
         raise MalformedError("text that has no UTF-8") from None
 
 
-def _has_small_order(public_key: bytes) -> bool:
-    """Whether the key is one of the few points, a key of zeroes among them, that anyone signs for.
+def has_small_order(public_key: bytes) -> bool:
+    """Whether an Ed25519 key is one of the few points that anyone signs for, as that of zeroes.
 
     Ed25519 verification as RFC 8032 has it does not refuse them.
     """

@@ -50,7 +50,7 @@ class Registration:
                 "domain",
             )
         if self.reason:
-            _check_reason(self.reason)
+            check_reason(self.reason)
 
     def encode(self) -> bytes:
         """The payload bytes."""
@@ -103,7 +103,8 @@ def outline_registration(payload: bytes) -> tuple[int, int, str]:
     return message.status, message.registered_ms, message.host
 
 
-def _check_reason(reason: str) -> None:
+def check_reason(reason: str) -> None:
+    """Problem "reason" unless it is one line of printable characters that fits a TXT string."""
     if any(unicodedata.category(character)[0] == "C" for character in reason):
         raise Problem("reason", "must be one line of printable characters", "reason")
     if len(reason.encode()) > MAX_REASON_BYTES:
