@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from registry.board import SignedDecision
 from registry.contact import Opening, check_opening
 from registry.entry import Entry
 from registry.errors import MalformedError, ProofError, UnknownCriticalKindError
 from registry.holder import Holder
 from registry.kinds import Kind, Operation
 from registry.registration import Registration
+from registry.root_chain import SignedRoot
 
-_UNDERSTOOD: Final = frozenset({Kind.HOLDER, Kind.REGISTRATION, Kind.STATE})
+_UNDERSTOOD: Final = frozenset(
+    {Kind.HOLDER, Kind.REGISTRATION, Kind.ROOT, Kind.DECISION, Kind.STATE}
+)
 
 
 def check_content(entry: Entry, openings: Sequence[Opening]) -> None:
@@ -26,6 +30,10 @@ def check_content(entry: Entry, openings: Sequence[Opening]) -> None:
     elif entry.kind == Kind.HOLDER and entry.operation == Operation.PUT:
         _check_openings(Holder.decode(entry.payload), openings)
         return
+    elif entry.kind == Kind.ROOT and entry.operation == Operation.PUT:
+        SignedRoot.decode(entry.payload)
+    elif entry.kind == Kind.DECISION and entry.operation == Operation.PUT:
+        SignedDecision.decode(entry.payload)
     elif entry.critical and entry.kind not in _UNDERSTOOD:
         raise UnknownCriticalKindError(
             f"the log holds a critical entry of kind {entry.kind}: update this software to go on"

@@ -12,7 +12,12 @@ from typing import Final
 from registry.address import IPV4_BYTES, IPV6_BYTES
 from registry.errors import LimitError, MalformedError
 from registry.kinds import Kind, Operation
-from registry.limits import HOLDER_ID_BYTES, MAX_ENTRY_BYTES
+from registry.limits import (
+    DECISION_ID_BYTES,
+    HOLDER_ID_BYTES,
+    MAX_ENTRY_BYTES,
+    ROOT_KEY_BYTES,
+)
 from registry.messages import by_number, known, parse
 from registry.wire.v1 import log_pb2
 
@@ -25,6 +30,8 @@ _OPERATIONS: Final = by_number(Operation)
 _KEY_LENGTHS: Final = {
     int(Kind.HOLDER): (HOLDER_ID_BYTES,),
     int(Kind.REGISTRATION): (IPV4_BYTES, IPV6_BYTES),
+    int(Kind.ROOT): (ROOT_KEY_BYTES,),
+    int(Kind.DECISION): (DECISION_ID_BYTES,),
     int(Kind.STATE): (0,),
 }
 _OTHER_KEY_LENGTHS: Final = range(1, MAX_KEY_BYTES + 1)

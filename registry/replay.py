@@ -7,23 +7,31 @@ nothing is changed by a batch that does not hold.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from registry.batch import Batch, LoggedEntry, Record, SignedState, read_state
-from registry.checkpoint import Checkpoint, open_checkpoint
+from registry.board import Board
+from registry.checkpoint import Checkpoint, CheckpointKeys, open_checkpoint
 from registry.contact import Opening
 from registry.content import check_content
 from registry.entry import Entry
 from registry.errors import (
+    BoardError,
     MalformedError,
     RootMismatchError,
     SequenceError,
+    SignatureError,
     StateMismatchError,
 )
 from registry.kinds import Kind, Operation
 from registry.merkle import CompactRange, leaf_hash
 from registry.note import Verifier
+from registry.root_chain import RootChain
 from registry.state import State, is_later
 from registry.state_tree import StagedState, StateTree
+
+# Kinds whose entries are never superseded: a decision that was restored must not come again.
+_ONCE: Final = frozenset({Kind.ROOT, Kind.DECISION})
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +74,8 @@ class VerifiedBatch:
     time_ms: int
     changes: tuple[VerifiedChange, ...]
     staged: StagedState
+    # Behind the batch; None in a log that has no board.
+    board: Board | None = None
 
 
 class Replay:
@@ -77,16 +87,17 @@ class Replay:
 
     def __init__(
         self,
-        verifier: Verifier,
+        keys: Verifier | Board,
         compact_range: CompactRange,
         tree: StateTree,
         zone_serial: int,
     ) -> None:
         """Start where these four stand; an empty log has serial 0. The tree becomes the replay's.
 
-        The caller has verified them: against a snapshot's or a cursor's signed state.
+        The caller has verified them: against a snapshot's or a cursor's signed state. With a key
+        instead of a board it is a log without one, whose roots and decisions are not judged.
         """
-        self._verifier = verifier
+        self._keys = keys
         self._compact_range = compact_range
         self._tree = tree
         self._zone_serial = zone_serial
@@ -111,25 +122,36 @@ class Replay:
         """The zones' serial so far; 0 before the first."""
         return self._zone_serial
 
+    @property
+    def board(self) -> Board | None:
+        """The board as the log has it so far."""
+        return self._keys if isinstance(self._keys, Board) else None
+
+    def know(self, chain: RootChain) -> None:
+        """Let roots hold that came before the log that has them; nothing in a log without board."""
+        if isinstance(self._keys, Board):
+            self._keys = self._keys.with_chain(chain)
+
     def verify(self, batch: bytes | Batch) -> VerifiedBatch:
         """Verify that this is the batch which comes next; nothing is changed.
 
         LimitError, MalformedError: not a batch that the protocol allows. SequenceError: a batch
         from elsewhere in the log, or a serial that does not rise. SignatureError: the log's key
-        did not sign its checkpoint. RootMismatchError: its entries are not those signed.
+        did not sign its checkpoint. BoardError, ThresholdError: the board did not sign a root or a
+        decision in it, or not consent to a suspension. RootMismatchError: not the entries signed.
         UnknownCriticalKindError: signed, but beyond this software. ProofError: a false opening.
         StateMismatchError: its changes do not lead to the state it states.
         """
         if not isinstance(batch, Batch):
             batch = Batch.decode(batch)
         self._check_start(batch)
-        checkpoint = open_checkpoint(batch.checkpoint, self._verifier)
+        keys, checkpoint = self._open(batch)
         leaf_hashes = tuple([leaf_hash(logged.entry) for logged in batch.entries])
         before_closing = self._compact_range.extend(leaf_hashes[:-1])
         compact_range = before_closing.extend(leaf_hashes[-1:])
         _check_checkpoint(checkpoint, compact_range)
         # From here on the entries, though not their openings, are what the registry signed.
-        changes = _read_changes(batch)
+        changes, board = self._read_changes(batch, keys if isinstance(keys, Board) else None)
         closing, state = _read_closing(batch.entries[-1])
         self._check_serial(state)
         staged = self._stage(changes, leaf_hashes, batch.start)
@@ -147,6 +169,7 @@ class Replay:
             closing.time_ms,
             changes,
             staged,
+            board,
         )
 
     def advance(self, verified: VerifiedBatch) -> None:
@@ -157,6 +180,45 @@ class Replay:
         self._tree.apply(verified.staged)
         self._compact_range = verified.compact_range
         self._zone_serial = verified.state.zone_serial
+        if verified.board is not None:
+            self._keys = verified.board
+
+    def _open(self, batch: Batch) -> tuple[Verifier | Board, Checkpoint]:
+        """The checkpoint, and the keys that it was signed by.
+
+        A root is verified before any checkpoint: with one of its own, a batch may be the first
+        that a new log key signed.
+        """
+        keys = self._keys
+        try:
+            return keys, open_checkpoint(batch.checkpoint, _checkpoint_keys(keys))
+        except SignatureError:
+            if not isinstance(keys, Board):
+                raise
+            chain = keys.chain.extend_all(_roots(batch))
+            if chain.version == keys.chain.version:
+                raise
+            return keys.with_chain(chain), open_checkpoint(batch.checkpoint, chain)
+
+    def _read_changes(
+        self, batch: Batch, board: Board | None
+    ) -> tuple[tuple[VerifiedChange, ...], Board | None]:
+        """The newest change of each key, and the board behind them all."""
+        newest: dict[bytes, VerifiedChange] = {}
+        for index, logged in enumerate(batch.entries[:-1], batch.start):
+            entry = Entry.decode(logged.entry)
+            if entry.kind == Kind.STATE:
+                raise MalformedError(f"a state entry at {index}, before the end of its batch")
+            check_content(entry, logged.openings)
+            state_key = entry.state_key
+            if board is not None:
+                if entry.kind in _ONCE and (state_key in newest or self._tree.get(state_key)):
+                    raise BoardError(f"at {index}, a root or decision that is in the log already")
+                board = board.after(entry)
+            # Taken out first, so that what is left stands in the order of the log.
+            newest.pop(state_key, None)
+            newest[state_key] = VerifiedChange(index, entry, logged.entry, logged.openings)
+        return tuple(newest.values()), board
 
     def _check_start(self, batch: Batch) -> None:
         if batch.start < self.size:
@@ -183,6 +245,16 @@ class Replay:
         )
 
 
+def _checkpoint_keys(keys: Verifier | Board) -> CheckpointKeys:
+    return keys.chain if isinstance(keys, Board) else keys
+
+
+def _roots(batch: Batch) -> list[bytes]:
+    """The roots in a batch, which nobody has verified yet."""
+    entries = [Entry.decode(logged.entry) for logged in batch.entries]
+    return [entry.payload for entry in entries if entry.kind == Kind.ROOT and entry.payload]
+
+
 def _check_checkpoint(checkpoint: Checkpoint, compact_range: CompactRange) -> None:
     if checkpoint.size != compact_range.size:
         raise SequenceError(
@@ -190,21 +262,6 @@ def _check_checkpoint(checkpoint: Checkpoint, compact_range: CompactRange) -> No
         )
     if checkpoint.root != compact_range.root():
         raise RootMismatchError(f"the entries do not lead to the root signed at {checkpoint.size}")
-
-
-def _read_changes(batch: Batch) -> tuple[VerifiedChange, ...]:
-    """The newest change of each key."""
-    newest: dict[bytes, VerifiedChange] = {}
-    for index, logged in enumerate(batch.entries[:-1], batch.start):
-        entry = Entry.decode(logged.entry)
-        if entry.kind == Kind.STATE:
-            raise MalformedError(f"a state entry at {index}, before the end of its batch")
-        check_content(entry, logged.openings)
-        state_key = entry.state_key
-        # Taken out first, so that what is left stands in the order of the log.
-        newest.pop(state_key, None)
-        newest[state_key] = VerifiedChange(index, entry, logged.entry, logged.openings)
-    return tuple(newest.values())
 
 
 def _read_closing(logged: LoggedEntry) -> tuple[Entry, State]:

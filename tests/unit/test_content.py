@@ -76,14 +76,17 @@ def test_only_a_holder_has_openings(other: Entry) -> None:
         check_content(other, (Opening(ContactField.NAME, bytes(32), "x"),))
 
 
-@pytest.mark.parametrize("kind", [Kind.HOLDER, Kind.REGISTRATION])
-def test_a_known_kind_has_its_payload(kind: Kind) -> None:
+@pytest.mark.parametrize(
+    ("kind", "key_bytes"),
+    [(Kind.HOLDER, 16), (Kind.REGISTRATION, 16), (Kind.ROOT, 8), (Kind.DECISION, 16)],
+)
+def test_a_known_kind_has_its_payload(kind: Kind, key_bytes: int) -> None:
     """What is signed is still checked to be what its kind asks for."""
     with pytest.raises(MalformedError):
-        check_content(entry(kind, bytes(16), b"\xff"), ())
+        check_content(entry(kind, bytes(key_bytes), b"\xff"), ())
 
 
-@pytest.mark.parametrize("kind", [UNKNOWN_KIND, Kind.ROOT])
+@pytest.mark.parametrize("kind", [UNKNOWN_KIND, Kind.MEMBER])
 def test_what_must_be_understood_stops(kind: int) -> None:
     """A critical kind that this software does not understand is an error; another is passed on."""
     check_content(entry(kind, b"k", b"\xff"), ())
