@@ -19,9 +19,10 @@ from primary.changes import Change, CreateHolder, Register
 from primary.checkpoint_file import CheckpointFile
 from primary.opening import open_sequencer
 from primary.rules import Policy
-from primary.running import clock_ms, load_keys
+from primary.running import clock_ms
 from primary.sequencer import MAX_CHANGES_PER_COMMIT
 from primary.settings import PrimarySettings
+from primary.signing_keys import load_keys
 from primary.store.store import Store
 from registry.address import Address
 

@@ -32,6 +32,7 @@ from registry.checkpoint import open_checkpoint
 from registry.wire.v1 import registration_pb2 as pb
 from secondary.etcd import EtcdStore
 from secondary.etcd_values import Unchanged
+from secondary.roots import Roots
 from secondary.settings import SecondarySettings
 
 SECONDARIES: Final = (1, 3, 5)
@@ -121,7 +122,7 @@ def account(cluster: Cluster, changer: Changer, changes: int) -> dict[str, float
     """Where the time of one change goes, in milliseconds: medians, with one secondary watched."""
     secondary = cluster.secondaries[0]
     settings = SecondarySettings.load(secondary.settings_file)
-    checkpoint = open_checkpoint(changer.checkpoint, settings.verifier)
+    checkpoint = open_checkpoint(changer.checkpoint, Roots.load(settings))
     commits = _commits(cluster)
     with (
         closing(Askers([secondary])) as askers,

@@ -7,7 +7,6 @@ ports: the primary on .10, the secondaries on .11 and up.
 from __future__ import annotations
 
 import secrets
-import tomllib
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
@@ -169,12 +168,10 @@ class Cluster:
         """Writes the settings of the `smtpnic` command."""
         file = self.root / "config" / "smtpnic" / "config.toml"
         file.parent.mkdir(parents=True, exist_ok=True)
-        with (self.primary_dir / "primary.toml").open("rb") as settings:
-            log_key = tomllib.load(settings)["log_key"]
         lines = [
             f'primary = "{self.public}"',
             f'ca = "{self.ca}"',
-            f'log_key = "{log_key}"',
+            f'root = "{self.primary_dir / "root.note"}"',
             f"mirrors = {[s.mirror for s in self.secondaries]}",
             f"dns_servers = {[f'{s.address}:{DNS_PORT}' for s in self.secondaries]}",
         ]

@@ -9,16 +9,17 @@ from pathlib import Path
 from typing import Final
 
 from primary.checkpoint_file import CheckpointFile
-from primary.keys import Keys
+from primary.log_signer import LogSigner
 from primary.opening import DoubtfulStateError, check_log
 from primary.settings import PrimarySettings
+from primary.signing_keys import SigningKeys
 from primary.store.reader import Reader
 from primary.store.store import Store
 from primary.store.values import StoredBatch, StoredHead
+from registry.board import Board
 from registry.errors import RootMismatchError, StateMismatchError
 from registry.limits import HASH_BYTES
 from registry.merkle import CompactRange
-from registry.note import Signer
 from registry.replay import Replay
 from registry.state_tree import StateTree
 from registry.tiles import TILE_WIDTH, TileId, tile_root
@@ -45,7 +46,7 @@ class Report:
     tiles_size: int
 
 
-def audit(settings: PrimarySettings, keys: Keys, progress: Progress) -> Report:
+def audit(settings: PrimarySettings, keys: SigningKeys, progress: Progress) -> Report:
     """Checks the database, the last checkpoint and the tiles; a primary may run meanwhile.
 
     DoubtfulStateError: a start would be refused. VerificationError: the log is not what was
@@ -62,7 +63,7 @@ def audit(settings: PrimarySettings, keys: Keys, progress: Progress) -> Report:
         store.close()
 
 
-def _check_log(store: Store, signer: Signer, checkpoint_file: CheckpointFile) -> None:
+def _check_log(store: Store, signer: LogSigner, checkpoint_file: CheckpointFile) -> None:
     for attempt in range(ATTEMPTS):
         try:
             return check_log(store, signer, checkpoint_file)
@@ -74,11 +75,11 @@ def _check_log(store: Store, signer: Signer, checkpoint_file: CheckpointFile) ->
 
 
 def _replay(
-    reader: Reader, signer: Signer, head: StoredHead, tiles: _Tiles, progress: Progress
+    reader: Reader, signer: LogSigner, head: StoredHead, tiles: _Tiles, progress: Progress
 ) -> tuple[int, int]:
     """Follows the log up to `head`; its live keys and serial."""
     tree = StateTree()
-    replay = Replay(signer.verifier(), CompactRange.empty(), tree, 0)
+    replay = Replay(Board.begin(signer.chain), CompactRange.empty(), tree, 0)
     while replay.size < head.size:
         stored = _read_batches(reader, replay.size)
         if not stored:

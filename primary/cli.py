@@ -13,6 +13,8 @@ from node.endpoint import Endpoint
 from node.errors import ConfigurationError
 from primary import options
 from primary.settings import PrimarySettings
+from registry.board_text import BoardMember
+from registry.errors import MalformedError
 
 EXIT_CODES: Final = (
     "Exit codes: 0 done, 1 refused to start or failed, 2 usage or settings, 3 not possible as "
@@ -37,14 +39,15 @@ def init(
     nodes: options.NodesListen = "127.0.0.1:7442",
     http: options.HttpListen = "127.0.0.1:7440",
     store: options.StoreUrl = "",
+    board: options.BoardFile = None,
     lab: options.Lab = False,
 ) -> None:
     """Founds a registry: keys, authority, certificate, database and first checkpoint.
 
     Writes DIR/primary.toml, the private keys (readable by their owner only), the node authority
     and an empty log whose first checkpoint is signed. DIR must be new or empty: nothing is ever
-    overwritten. Keep a copy of log.key, freshness.key and ca.key offline: a lost log key ends
-    the log.
+    overwritten. With --board the members sign DIR/root.note before the first start; without, a
+    board of one key is made: keep board.key offline, it can replace every other key.
     """
     from primary.founding import Plan, found  # noqa: PLC0415
     from primary.pki import Names  # noqa: PLC0415
@@ -57,14 +60,17 @@ def init(
         _endpoint(http),
         store,
         lab,
+        *_board(board),
     )
-    _say_founded(found(directory, plan), directory / "primary.toml")
+    config = directory / "primary.toml"
+    _say_founded(found(directory, plan), config, is_signed=not plan.board)
 
 
-def _say_founded(settings: PrimarySettings, config: Path) -> None:
-    typer.echo(f"log key        {settings.log_key}")
-    typer.echo(f"freshness key  {settings.freshness_key}")
+def _say_founded(settings: PrimarySettings, config: Path, *, is_signed: bool) -> None:
+    typer.echo(f"root  {settings.root_file}")
     typer.echo("\nNext:")
+    if not is_signed:
+        typer.echo(f"  have the board sign: smtpnic board sign {settings.root_file} ...")
     typer.echo(f"  smtpnic-primary run -c {config}")
     typer.echo(f"  smtpnic-primary enroll NAME --address IP --out NEWDIR -c {config}")
 
@@ -177,7 +183,7 @@ def check(config: options.Config = options.DEFAULT_CONFIG) -> None:
     from rich.progress import Progress  # noqa: PLC0415
 
     from primary.audit import audit  # noqa: PLC0415
-    from primary.running import load_keys  # noqa: PLC0415
+    from primary.signing_keys import load_keys  # noqa: PLC0415
 
     settings = PrimarySettings.load(config)
     with Progress(console=Console(stderr=True), transient=True) as bar:
@@ -191,6 +197,17 @@ def check(config: options.Config = options.DEFAULT_CONFIG) -> None:
         f"{report.size} entries lead to the signed root; {report.live_keys} live keys; "
         f"zone serial {report.zone_serial}; the tiles cover {report.tiles_size} entries"
     )
+
+
+def _board(path: Path | None) -> tuple[int, tuple[BoardMember, ...]]:
+    from registry.root import parse_board  # noqa: PLC0415
+
+    if path is None:
+        return 0, ()
+    try:
+        return parse_board(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, MalformedError) as error:
+        raise ConfigurationError(f"{path} is no board: {error}") from error
 
 
 def _endpoint(text: str) -> Endpoint:

@@ -5,14 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
+from primary.board_changes import (
+    BoardChange,
+    BoardEffect,
+    PutText,
+    check_consent,
+    decide_board,
+)
 from primary.changes import Change
-from primary.ledger import Ledger
+from primary.ledger import Entered, Ledger
 from primary.rules import (
     Contact,
     DeleteHolder,
     DeleteRegistration,
     Effect,
-    Logged,
     Moment,
     PutHolder,
     PutRegistration,
@@ -81,7 +87,7 @@ class Draft:
         """The time of the batch, since 1970-01-01T00:00:00Z."""
         return self._moment.time_ms
 
-    def decide_all(self, changes: Iterable[Change]) -> tuple[int | Problem, ...]:
+    def decide_all(self, changes: Iterable[Change | BoardChange]) -> tuple[int | Problem, ...]:
         """What becomes of each of the changes, until the batch has no room for more."""
         outcomes = []
         for change in changes:
@@ -107,9 +113,11 @@ class Draft:
                 logged[at] = LoggedEntry(self._entries[at], public)
         return logged
 
-    def _decide(self, change: Change) -> int | Problem:
+    def _decide(self, change: Change | BoardChange) -> int | Problem:
         """The version that the change leads to, or why it is refused."""
         try:
+            if not isinstance(change, Change):
+                return self._apply(decide_board(change, self._ledger, self._moment.time_ms))
             if change.idempotency_key:
                 return self._decide_once(change)
             return self._apply(decide(change, self._ledger, self._moment))
@@ -131,9 +139,13 @@ class Draft:
             )
         return receipt.log_index
 
-    def _apply(self, effect: Effect) -> int:
+    def _apply(self, effect: Effect | BoardEffect) -> int:
         if isinstance(effect, Unchanged):
             return effect.version
+        if isinstance(effect, PutRegistration):
+            check_consent(self._ledger.board, effect)
+            if effect.new:
+                self._check_quota(effect.registration.holder_id)
         at = len(self._entries)
         entry = _entry(effect, self._moment.time_ms)
         data, key = entry.encode(), entry.state_key
@@ -148,9 +160,17 @@ class Draft:
         self._ledger.see(key, effect, self._start + at, leaf)
         return self._start + at
 
+    def _check_quota(self, holder_id: bytes) -> None:
+        quota = self._ledger.board.policies.registrations_per_holder
+        account = self._ledger.account(holder_id)
+        if quota and account is not None and account.registrations >= quota:
+            raise Problem("quota", f"a holder has {quota} registrations at most", "holder_id")
 
-def _entry(effect: Logged, time_ms: int) -> Entry:
+
+def _entry(effect: Entered, time_ms: int) -> Entry:
     match effect:
+        case PutText():
+            return effect.entry
         case PutRegistration():
             kind, key, payload = (
                 Kind.REGISTRATION,

@@ -15,6 +15,8 @@ from node.tls import Identity, read_certificates
 from primary.pki import Authority, Names, names_of
 from primary.scaffold import PUBLIC_MODE, Table, Value, make_empty, toml
 from primary.settings import PrimarySettings
+from primary.signing_keys import load_keys
+from primary.store.store import Store
 
 SETTINGS_NAME: Final = "secondary.toml"
 
@@ -59,9 +61,21 @@ def enroll(settings: PrimarySettings, enrolment: Enrolment, directory: Path) -> 
     write_atomic(directory / "ca.pem", authority.identity.certificate, PUBLIC_MODE)
     write_atomic(directory / "node.pem", identity.certificate, PUBLIC_MODE)
     write_atomic(directory / "node.key", identity.key)
+    write_atomic(directory / "root.note", newest_root(settings), PUBLIC_MODE)
     path = directory / SETTINGS_NAME
     write_atomic(path, toml(_settings(settings, enrolment)), PUBLIC_MODE)
     return path
+
+
+def newest_root(settings: PrimarySettings) -> bytes:
+    """The root that holds, as it was signed; ConfigurationError if the log has no good one."""
+    signer = load_keys(settings).log
+    store = Store(settings.store_url)
+    try:
+        signer.restore(store.reader)
+    finally:
+        store.close()
+    return signer.chain.notes[-1]
 
 
 def renew(settings: PrimarySettings) -> None:
@@ -98,8 +112,6 @@ def _settings(settings: PrimarySettings, node: Enrolment) -> list[Table]:
             ),
             (
                 ("name", node.name),
-                ("log_key", settings.log_key),
-                ("freshness_key", settings.freshness_key),
                 ("upstream", str(node.upstream)),
             ),
         ),

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
+from primary.board_changes import BoardChange
 from primary.changes import Change
 from primary.database_contact import DatabaseContact
 from primary.sequencer import MAX_CHANGES_PER_COMMIT, Committed, Sequencer
@@ -58,7 +59,7 @@ class _Submission:
             self.done.set_result(Submitted(self.outcomes, self.checkpoint))
 
 
-_Queued = tuple[_Submission, Change]
+_Queued = tuple[_Submission, Change | BoardChange]
 
 
 class Intake:
@@ -91,7 +92,7 @@ class Intake:
         """How many changes are not answered yet."""
         return self._waiting
 
-    async def submit(self, changes: Sequence[Change]) -> Submitted:
+    async def submit(self, changes: Sequence[Change | BoardChange]) -> Submitted:
         """Commits the changes, in their order, and answers when all are on disk.
 
         Others' changes may come between them. BusyError, IntakeClosedError: nothing was done.

@@ -51,6 +51,14 @@ class Keys:
         write_atomic(freshness, f"{self.freshness.to_text()}\n".encode())
 
 
+def load_log_key(path: Path, origin: str) -> Signer:
+    """A log key in its file; ConfigurationError unless it is a key of `origin`."""
+    signer = _load(path, Signer.from_text)
+    if signer.name != origin:
+        raise ConfigurationError(f"{path} is the key of {signer.name}, not of {origin}")
+    return signer
+
+
 def _load(path: Path, parse: Callable[[str], K]) -> K:
     try:
         return parse(read_private(path).decode().removesuffix("\n"))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from primary.board_changes import BoardChange, PutText
 from primary.changes import Change, HolderChange, RegistrationChange, WithdrawHolder
 from primary.rules import (
     Account,
@@ -29,13 +30,17 @@ from primary.store.values import (
     opening_of,
 )
 from registry.address import Address
+from registry.board import Board
 from registry.entry import Entry, state_key
 from registry.holder import Holder
 from registry.kinds import Kind
 from registry.registration import Registration
 
+# What the log has an entry for, the board's texts included.
+Entered = Logged | PutText
 
-def wanted(changes: Iterable[Change]) -> Wanted:
+
+def wanted(changes: Iterable[Change | BoardChange]) -> Wanted:
     """What deciding on these changes may need to see."""
     # Dictionaries for their order: the same changes always ask the same.
     keys: dict[bytes, None] = {}
@@ -43,6 +48,9 @@ def wanted(changes: Iterable[Change]) -> Wanted:
     contacts: dict[bytes, None] = {}
     receipts: dict[bytes, None] = {}
     for change in changes:
+        if not isinstance(change, Change):
+            keys[change.state_key] = None
+            continue
         holders[change.holder_id] = None
         if isinstance(change, RegistrationChange):
             keys[state_key(Kind.REGISTRATION, change.address.packed)] = None
@@ -58,17 +66,19 @@ def wanted(changes: Iterable[Change]) -> Wanted:
 class Ledger:
     """The records as the changes so far have left them, and what that comes to in the tables.
 
-    `primary.rules` sees it as its View. `holders` and `registrations` say by how many the live
-    ones have grown.
+    `primary.rules` sees it as its View, `primary.board_changes` as its BoardView. `board` is what
+    the board has decided so far; `holders` and `registrations` say by how many the live ones have
+    grown.
     """
 
-    def __init__(self, current: Current) -> None:
+    def __init__(self, current: Current, board: Board) -> None:
         self._current = current
+        self.board = board
         self.holders = 0
         self.registrations = 0
         self._rows = CommitRows()
         # Of each changed key, what its newest entry did, its index and leaf hash.
-        self._newest: dict[bytes, tuple[Logged, int, bytes]] = {}
+        self._newest: dict[bytes, tuple[Entered, int, bytes]] = {}
         self._holders: dict[bytes, tuple[int, Holder] | None] = {}
         self._registrations: dict[bytes, tuple[int, Registration] | None] = {}
         self._contacts: dict[bytes, tuple[Contact, ...]] = {}
@@ -109,6 +119,13 @@ class Ledger:
             self._registrations[key] = found and (found[0], Registration.decode(_payload(found[1])))
         return self._registrations[key]
 
+    def text_version(self, key: bytes) -> int | None:
+        """The index of a root's or decision's entry, by its state key; None if it has none."""
+        if key in self._newest:
+            return self._newest[key][1]
+        found = self._current.records.get(key)
+        return found[0] if found else None
+
     def receipt(self, idempotency_key: bytes) -> ReceiptRow | None:
         """What was answered under this idempotency key."""
         return self._receipts.get(idempotency_key) or self._current.receipts.get(idempotency_key)
@@ -117,7 +134,7 @@ class Ledger:
         """Takes what is answered under an idempotency key."""
         self._receipts[receipt.idempotency_key] = receipt
 
-    def see(self, key: bytes, effect: Logged, index: int, leaf_hash: bytes) -> None:
+    def see(self, key: bytes, effect: Entered, index: int, leaf_hash: bytes) -> None:
         """Takes an effect on a state key, and where its entry stands."""
         self._newest[key] = (effect, index, leaf_hash)
         match effect:
@@ -137,6 +154,8 @@ class Ledger:
                 )
                 self._holders[effect.holder_id] = (index, effect.holder)
                 self._contacts[effect.holder_id] = effect.contact
+            case PutText():
+                self.board = effect.board
             case DeleteHolder():
                 self.holders -= 1
                 self._accounts[effect.holder_id] = None
@@ -167,12 +186,14 @@ class Ledger:
             account.management_key_hash, account.registrations + difference
         )
 
-    def _add_record(self, rows: CommitRows, row: RecordRow, effect: Logged) -> None:
+    def _add_record(self, rows: CommitRows, row: RecordRow, effect: Entered) -> None:
         match effect:
             case PutRegistration():
                 rows.records.append(row._replace(holder_id=effect.registration.holder_id))
             case PutHolder():
                 rows.contacts += _contact_rows(effect, row.log_index)
+                rows.records.append(row)
+            case PutText():
                 rows.records.append(row)
             case _:
                 if row.state_key in self._current.records:

@@ -19,14 +19,18 @@ _log = get_logger("listening")
 
 
 def open_listeners(
-    settings: PrimarySettings, registry: Service, replication: Service, administration: Service
+    settings: PrimarySettings,
+    registry: Service,
+    board: Service,
+    replication: Service,
+    administration: Service,
 ) -> list[Listener]:
     """All three, bound and not yet answering: anyone, enrolled nodes, this machine's owner.
 
     ConfigurationError: an address is taken, or a certificate or key is not usable.
     """
     identity = Identity.load(settings.tls.certificate, settings.tls.key)
-    public = Listener([registry], _public_capacity(settings.public))
+    public = Listener([registry, board], _public_capacity(settings.public))
     at = public.bind(settings.public.listen, server_credentials(identity))
     _log.info("listening", listener="public", endpoint=str(at))
 
@@ -36,7 +40,7 @@ def open_listeners(
     _log.info("listening", listener="nodes", endpoint=str(at))
 
     # Whoever may open the socket may register without TLS: it never leaves the machine.
-    local = Listener([administration, registry], ADMINISTRATION)
+    local = Listener([administration, registry, board], ADMINISTRATION)
     local.bind_socket(settings.administration.socket)
     _log.info("listening", listener="administration", endpoint=str(settings.administration.socket))
     return [public, nodes, local]

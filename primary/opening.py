@@ -9,20 +9,22 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from node.errors import StorageError
+from primary.board_changes import PublishRoot
 from primary.checkpoint_file import CheckpointFile
 from primary.draft import Draft
 from primary.ledger import Ledger
+from primary.log_signer import LogSigner
 from primary.rules import Moment, Policy
 from primary.sealing import seal, sign
 from primary.sequencer import Sequencer, SequencerStart
 from primary.store.store import Store
 from primary.store.values import Current, StoredHead
 from registry.batch import read_state
+from registry.board import Board
 from registry.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
 from registry.entry import Entry
-from registry.errors import RegistryError, VerificationError
+from registry.errors import Problem, RegistryError, VerificationError
 from registry.merkle import leaf_hash
-from registry.note import Signer
 from registry.state_tree import StateTree
 
 
@@ -32,7 +34,7 @@ class DoubtfulStateError(RegistryError):
 
 def open_sequencer(
     store: Store,
-    signer: Signer,
+    signer: LogSigner,
     checkpoint_file: CheckpointFile,
     policy: Policy,
     clock: Callable[[], int],
@@ -45,6 +47,7 @@ def open_sequencer(
     store.check_schema()
     checkpoint_file.lock()
     try:
+        signer.restore(store.reader)
         start = _find_start(store, signer, checkpoint_file, clock)
     except BaseException:
         checkpoint_file.close()
@@ -52,9 +55,19 @@ def open_sequencer(
     return Sequencer(store, signer, checkpoint_file, start, policy=policy, clock=clock)
 
 
-def check_log(store: Store, signer: Signer, checkpoint_file: CheckpointFile) -> None:
+def begin_board(sequencer: Sequencer, signer: LogSigner) -> None:
+    """Puts the pinned root into a log that has none yet. Problem: it cannot be there."""
+    if signer.board.version == 0:
+        for committed in sequencer.commit([PublishRoot(note) for note in signer.chain.notes]):
+            for outcome in committed.outcomes:
+                if isinstance(outcome, Problem):
+                    raise outcome
+
+
+def check_log(store: Store, signer: LogSigner, checkpoint_file: CheckpointFile) -> None:
     """All the checks of a start, without starting; errors as of `open_sequencer`."""
     store.check_schema()
+    signer.restore(store.reader)
     stored = store.reader.head()
     signed = _read_checkpoint(checkpoint_file, signer)
     _check_signed(stored, signed)
@@ -64,7 +77,7 @@ def check_log(store: Store, signer: Signer, checkpoint_file: CheckpointFile) -> 
 
 
 def _find_start(
-    store: Store, signer: Signer, checkpoint_file: CheckpointFile, clock: Callable[[], int]
+    store: Store, signer: LogSigner, checkpoint_file: CheckpointFile, clock: Callable[[], int]
 ) -> SequencerStart:
     stored = store.reader.head()
     signed = _read_checkpoint(checkpoint_file, signer)
@@ -74,7 +87,7 @@ def _find_start(
             # Before the log: a crash in between must not look like a checkpoint that was lost.
             nothing = Checkpoint(signer.name, 0, stored.root)
             checkpoint_file.write(sign_checkpoint(nothing, signer))
-        stored, tree = _begin_log(store, clock), StateTree()
+        stored, tree = _begin_log(store, clock, signer.board), StateTree()
     else:
         _check_last_entries(store, stored)
         tree = _load_tree(store, stored)
@@ -84,14 +97,14 @@ def _find_start(
     return SequencerStart(stored, head, tree)
 
 
-def _begin_log(store: Store, clock: Callable[[], int]) -> StoredHead:
+def _begin_log(store: Store, clock: Callable[[], int], board: Board) -> StoredHead:
     """Commits the first batch: the state entry of a log that holds nothing.
 
     So every log has a checkpoint, and no record is at index 0, which stands for "any version".
     """
     empty = store.reader.head()
     time_ms = clock()
-    ledger = Ledger(Current({}, {}, {}, {}))
+    ledger = Ledger(Current({}, {}, {}, {}), board)
     draft = Draft(0, Moment(time_ms, Policy(), bytes), ledger)
     sealed = seal(empty, empty, draft, ledger, StateTree())
     with store.writer.transaction() as transaction:
@@ -99,7 +112,7 @@ def _begin_log(store: Store, clock: Callable[[], int]) -> StoredHead:
     return sealed.after
 
 
-def _read_checkpoint(checkpoint_file: CheckpointFile, signer: Signer) -> Checkpoint | None:
+def _read_checkpoint(checkpoint_file: CheckpointFile, signer: LogSigner) -> Checkpoint | None:
     """The last checkpoint that this key signed; None if there is none."""
     try:
         note = checkpoint_file.read()
@@ -110,7 +123,7 @@ def _read_checkpoint(checkpoint_file: CheckpointFile, signer: Signer) -> Checkpo
     if note is None:
         return None
     try:
-        return open_checkpoint(note, signer.verifier())
+        return open_checkpoint(note, signer.chain)
     except VerificationError as error:
         raise DoubtfulStateError(
             f"{checkpoint_file.path} was not signed by the key of {signer.name} in use ({error}): "

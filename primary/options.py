@@ -31,6 +31,12 @@ HttpListen = Annotated[
 StoreUrl = Annotated[
     str, typer.Option(metavar="URL", help="postgresql://... instead of an SQLite file.")
 ]
+BoardFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--board", metavar="FILE", help="From 'smtpnic board init': who signs the root, k of n."
+    ),
+]
 Lab = Annotated[bool, typer.Option("--lab", help="Register addresses that are not public, too.")]
 
 # Of a node that is enrolled.

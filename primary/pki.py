@@ -216,3 +216,8 @@ def _key_usage(*, certifies: bool) -> x509.KeyUsage:
 
 def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def authority_digest(certificate: bytes) -> bytes:
+    """SHA-256 of the first certificate in a PEM file, by which a root names an authority."""
+    return x509.load_pem_x509_certificate(certificate).fingerprint(hashes.SHA256())

@@ -15,25 +15,28 @@ from node.logging import get_logger
 from node.tile_files import TileFiles
 from node.tls import read_certificates
 from primary import pki
+from primary.board_room import BoardRoom
 from primary.feed import Feed, FeedLimits
 from primary.freshness import Freshness
 from primary.head import Head
 from primary.intake import Intake
-from primary.keys import Keys
 from primary.listening import open_listeners
 from primary.metrics import PrimaryMetrics
+from primary.proposals import Proposals
 from primary.public_log import PublicLog
 from primary.read_pool import ReadPool
 from primary.sequencer import Committed, Sequencer
 from primary.server import Listener
 from primary.services.administration import About, AdministrationService
 from primary.services.backlog import Backlog
+from primary.services.board_service import BoardService
 from primary.services.bulk import BulkSubmission
 from primary.services.events import batch_event
 from primary.services.queries import Queries
 from primary.services.registry_service import RegistryService
 from primary.services.replication import ReplicationService, Sources
 from primary.settings import PrimarySettings
+from primary.signing_keys import SigningKeys
 from primary.snapshot_maker import SnapshotMaker
 from primary.snapshots import SnapshotFiles
 from primary.store.errors import FencedError, StoreUnavailableError
@@ -53,7 +56,7 @@ class Opened:
     settings: PrimarySettings
     # The snapshot process reads it again.
     settings_file: Path
-    keys: Keys
+    keys: SigningKeys
     store: Store
     sequencer: Sequencer
     tile_files: TileFiles
@@ -84,6 +87,13 @@ class Primary:
             settings.intake.bulk_requests,
             settings.public.idle_seconds,
         )
+        self._room = BoardRoom(
+            opened.keys.log,
+            Proposals(settings.proposals_dir),
+            self._intake,
+            reader=reader,
+            pool=self._pool,
+        )
         self._listeners = self._make_listeners()
         self._watch()
 
@@ -106,6 +116,7 @@ class Primary:
                 self._intake.wait_stopped(),
                 self._tiles.run(),
                 self._freshness.run(self._opened.settings.freshness_seconds),
+                self._align(stop),
             )
         ]
         try:
@@ -126,6 +137,11 @@ class Primary:
         self._log.grow(head, batch_event(committed.batch))
         self._tiles.offer(committed.batch.start, committed.leaf_hashes)
         self._snapshots.log_grew(head.size)
+
+    async def _align(self, stop: asyncio.Event) -> None:
+        """What the board ordered before the last start is done now; then nothing, until `stop`."""
+        await self._room.align_all()
+        await stop.wait()
 
     async def _is_newest(self) -> bool:
         """Whether the head is the log's still; FencedError when another primary wrote since.
@@ -179,11 +195,13 @@ class Primary:
             self._snapshots,
             self._pool,
             settings.stream_limit,
+            self._opened.keys.log,
         )
         about = About(version("smtp-registry"), settings.origin, self._opened.store.kind)
         return open_listeners(
             settings,
             RegistryService(self._intake, queries, self._bulk, self._metrics).service(),
+            BoardService(self._room, reader, self._pool).service(),
             ReplicationService(sources).service(),
             AdministrationService(about, self._log, self._snapshots).service(),
         )

@@ -13,16 +13,15 @@ from typing import Final
 
 import uvloop
 
-from node.errors import ConfigurationError
 from node.http import MonitoringServer
 from node.tile_files import TileFiles
 from primary.checkpoint_file import CheckpointFile
-from primary.keys import Keys
 from primary.metrics import PrimaryMetrics
-from primary.opening import open_sequencer
+from primary.opening import begin_board, open_sequencer
 from primary.primary import Opened, Primary
 from primary.rules import Policy
 from primary.settings import PrimarySettings
+from primary.signing_keys import SigningKeys, check_keys, load_keys
 from primary.store.store import Store
 
 # The writer's thread and the event loop take turns: CPython's 5 ms would be what a lone change
@@ -64,23 +63,6 @@ def run(settings: PrimarySettings, settings_file: Path) -> None:
         monitoring.close()
 
 
-def load_keys(settings: PrimarySettings) -> Keys:
-    """The signing keys; ConfigurationError unless they are those that nodes pin."""
-    keys = Keys.load(settings.log_key_file, settings.freshness_key_file, settings.origin)
-    for name, pinned, vkey, path in (
-        ("log_key", settings.log_key, keys.log.verifier().vkey(), settings.log_key_file),
-        (
-            "freshness_key",
-            settings.freshness_key,
-            keys.freshness.verifier().vkey(),
-            settings.freshness_key_file,
-        ),
-    ):
-        if pinned != vkey:
-            raise ConfigurationError(f"{name} is {pinned}, but {path} holds the key of {vkey}")
-    return keys
-
-
 def clock_ms() -> int:
     """Milliseconds since 1970-01-01T00:00:00Z."""
     return time.time_ns() // 1_000_000
@@ -88,7 +70,7 @@ def clock_ms() -> int:
 
 @contextmanager
 def _opened(
-    settings: PrimarySettings, settings_file: Path, keys: Keys, metrics: PrimaryMetrics
+    settings: PrimarySettings, settings_file: Path, keys: SigningKeys, metrics: PrimaryMetrics
 ) -> Iterator[Opened]:
     store = Store(settings.store_url)
     try:
@@ -100,6 +82,8 @@ def _opened(
             clock_ms,
         )
         try:
+            begin_board(sequencer, keys.log)
+            check_keys(keys, sequencer.head.size)
             tiles = TileFiles(settings.tiles_dir)
             yield Opened(settings, settings_file, keys, store, sequencer, tiles, metrics)
         finally:

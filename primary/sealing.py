@@ -9,7 +9,7 @@ from primary.head import Head
 from primary.ledger import Ledger
 from primary.store.values import BoundaryRow, StoredHead
 from registry.batch import LoggedEntry
-from registry.checkpoint import Checkpoint, sign_checkpoint
+from registry.checkpoint import Checkpoint, CheckpointSigner, sign_checkpoint
 from registry.entry import Entry
 from registry.kinds import Kind, Operation
 from registry.merkle import leaf_hash
@@ -61,7 +61,7 @@ def seal(
     return Sealed(before.size, after, entries, leaf_hashes, staged)
 
 
-def sign(stored: StoredHead, signer: Signer) -> Head:
+def sign(stored: StoredHead, signer: Signer | CheckpointSigner) -> Head:
     """The head with its checkpoint. ValueError for an empty log, which has none."""
     if stored.state is None:
         raise ValueError("an empty log has nothing to sign")

@@ -14,11 +14,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from node.failpoints import failpoint
+from primary.board_changes import BoardChange
 from primary.changes import Change
 from primary.checkpoint_file import CheckpointFile
 from primary.draft import Draft
 from primary.head import Head
 from primary.ledger import Ledger, wanted
+from primary.log_signer import LogSigner
 from primary.rules import Moment, Policy
 from primary.sealing import Sealed, seal, sign
 from primary.store.errors import FencedError, StoreUnavailableError
@@ -26,9 +28,9 @@ from primary.store.store import Store
 from primary.store.values import StoredHead
 from primary.store.writer import WriteTransaction
 from registry.batch import Batch
+from registry.board import Board
 from registry.errors import Problem, RegistryError
 from registry.limits import MAX_CHANGES_PER_BATCH, SALT_BYTES
-from registry.note import Signer
 from registry.state_tree import StateTree
 
 # A whole request of a bulk stream. The syncs of a transaction cost as much as deciding a batch;
@@ -78,6 +80,7 @@ class _Decided:
 
     outcomes: tuple[int | Problem, ...]
     sealed: Sealed | None
+    board: Board | None = None
 
 
 class Sequencer:
@@ -86,7 +89,7 @@ class Sequencer:
     def __init__(
         self,
         store: Store,
-        signer: Signer,
+        signer: LogSigner,
         checkpoint_file: CheckpointFile,
         start: SequencerStart,
         *,
@@ -118,7 +121,7 @@ class Sequencer:
         """The error after which nothing can be committed any more, if there was one."""
         return self._stopped_by
 
-    def commit(self, changes: Sequence[Change]) -> list[Committed]:
+    def commit(self, changes: Sequence[Change | BoardChange]) -> list[Committed]:
         """Decides and commits the changes, in their order; at most MAX_CHANGES_PER_COMMIT.
 
         One part for each batch, together for all the changes. It has happened, on disk, when
@@ -143,7 +146,7 @@ class Sequencer:
         """Lets another sequencer have the checkpoint file."""
         self._checkpoint_file.close()
 
-    def _write(self, changes: Sequence[Change]) -> list[_Decided]:
+    def _write(self, changes: Sequence[Change | BoardChange]) -> list[_Decided]:
         """One transaction; if it fails, memory is as it was before."""
         try:
             with self._store.writer.transaction() as transaction:
@@ -158,13 +161,13 @@ class Sequencer:
             raise
 
     def _decide_and_append(
-        self, transaction: WriteTransaction, changes: Sequence[Change]
+        self, transaction: WriteTransaction, changes: Sequence[Change | BoardChange]
     ) -> list[_Decided]:
         # Time never runs back in the log, whatever the clock does.
         time_ms = max(self._clock(), self._stored.committed_ms)
         self._prune(transaction, time_ms)
         moment = Moment(time_ms, self._policy, _new_salt)
-        ledger = Ledger(transaction.current(wanted(changes)))
+        ledger = Ledger(transaction.current(wanted(changes)), self._signer.board)
         decided: list[_Decided] = []
         before, sealed = self._stored, None
         rest = changes
@@ -178,7 +181,7 @@ class Sequencer:
                     self._tree.apply(sealed.staged)
                 sealed = seal(before, self._stored, draft, ledger, self._tree)
                 before = sealed.after
-                decided.append(_Decided(outcomes, sealed))
+                decided.append(_Decided(outcomes, sealed, ledger.board))
             else:
                 decided.append(_Decided(outcomes, None))
         if ledger.changed:
@@ -192,6 +195,7 @@ class Sequencer:
         try:
             for part in decided:
                 sealed = part.sealed or sealed
+                self._signer.board = part.board or self._signer.board
                 last = heads[-1] if heads else self._head
                 heads.append(sign(part.sealed.after, self._signer) if part.sealed else last)
             if sealed is not None:

@@ -97,10 +97,11 @@ class PrimarySettings(Settings):
 
     # Names the log in every checkpoint; it never changes.
     origin: str
-    # The vkey that nodes pin. The primary does not start with another log key.
-    log_key: str
-    freshness_key: str
+    # The board's founding root, which nodes pin; the log holds those that follow.
+    root_file: SettingsPath = Path("root.note")
     log_key_file: SettingsPath = Path("log.key")
+    # The key that is to take its place, as soon as the board's root names it.
+    next_log_key_file: SettingsPath = Path("log.next.key")
     freshness_key_file: SettingsPath = Path("freshness.key")
     data_dir: SettingsPath = Path("data")
     # An SQLAlchemy URL; empty: an SQLite file in `data_dir`.
@@ -136,6 +137,11 @@ class PrimarySettings(Settings):
     def checkpoint_file(self) -> Path:
         """The last signed checkpoint."""
         return self.data_dir / "checkpoint"
+
+    @property
+    def proposals_dir(self) -> Path:
+        """What the board has proposed and not yet decided."""
+        return self.data_dir / "proposals"
 
     @property
     def tiles_dir(self) -> Path:

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Final
 
 from node.exits import ExitCode, exit_code
-from primary.keys import Keys
 from primary.settings import PrimarySettings
+from primary.signing_keys import load_keys
 from primary.snapshots import SnapshotFile, SnapshotFiles
 from primary.store.reader import Reader, SnapshotView
 from primary.store.store import Store
 from registry.batch import SignedState
-from registry.checkpoint import Checkpoint, sign_checkpoint
+from registry.checkpoint import Checkpoint, CheckpointSigner, sign_checkpoint
 from registry.errors import RegistryError
 from registry.note import Signer
 from registry.snapshot import SnapshotHeader
@@ -27,7 +27,9 @@ from registry.snapshot import SnapshotHeader
 NICENESS: Final = 10
 
 
-def make_snapshot(reader: Reader, files: SnapshotFiles, signer: Signer) -> SnapshotFile:
+def make_snapshot(
+    reader: Reader, files: SnapshotFiles, signer: Signer | CheckpointSigner
+) -> SnapshotFile:
     """Writes a snapshot of the log as it stands. StorageError, StoreUnavailableError.
 
     ValueError: the log is empty.
@@ -40,7 +42,7 @@ def make_snapshot(reader: Reader, files: SnapshotFiles, signer: Signer) -> Snaps
         return files.write(view.head.size, state.state_root, header, view.records())
 
 
-def _header(view: SnapshotView, signer: Signer, records: int) -> SnapshotHeader:
+def _header(view: SnapshotView, signer: Signer | CheckpointSigner, records: int) -> SnapshotHeader:
     head = view.head
     checkpoint = Checkpoint(signer.name, head.size, head.root)
     signed_state = SignedState(
@@ -53,10 +55,11 @@ def main() -> None:
     """Makes a snapshot for the primary whose settings file is the argument."""
     os.nice(NICENESS)
     settings = PrimarySettings.load(Path(sys.argv[1]))
-    keys = Keys.load(settings.log_key_file, settings.freshness_key_file, settings.origin)
+    signer = load_keys(settings).log
     store = Store(settings.store_url)
     try:
-        make_snapshot(store.reader, SnapshotFiles(settings.snapshots_dir), keys.log)
+        signer.restore(store.reader)
+        make_snapshot(store.reader, SnapshotFiles(settings.snapshots_dir), signer)
     except RegistryError as error:
         sys.stderr.write(f"snapshot: {error}\n")
         raise SystemExit(exit_code(error)) from None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from registry.checkpoint import Checkpoint, open_checkpoint
+from registry.checkpoint import Checkpoint, CheckpointKeys, open_checkpoint
 from registry.contact import Opening
 from registry.entry import MAX_KIND, Entry
 from registry.errors import LimitError, MalformedError
@@ -18,7 +18,6 @@ from registry.limits import (
 )
 from registry.merkle import leaf_hash, verify_inclusion
 from registry.messages import parse
-from registry.note import Verifier
 from registry.state import State
 from registry.state_tree import slot
 from registry.wire.v1 import log_pb2
@@ -193,7 +192,9 @@ class SignedState:
         return cls(message.checkpoint, message.state_entry, tuple(message.audit_path))
 
 
-def open_signed_state(signed: SignedState, verifier: Verifier) -> tuple[Checkpoint, Entry, State]:
+def open_signed_state(
+    signed: SignedState, verifier: CheckpointKeys
+) -> tuple[Checkpoint, Entry, State]:
     """The checkpoint, its state entry, and the state in that, once all three are verified.
 
     SignatureError: the log's key did not sign the checkpoint; ProofError: the entry is not its

@@ -132,10 +132,17 @@ class Board:
     def check_decision(self, signed: SignedDecision, now_s: float) -> None:
         """Check that the decision may be taken at this time, in seconds since 1970.
 
-        BoardError: made under another root, expired, or without sense now. ThresholdError: too
-        few signed. SignatureError, MalformedError: a signature is false.
+        Errors as of `check_sense`. ThresholdError: too few signed. SignatureError,
+        MalformedError: a signature is false.
         """
-        decision = signed.decision
+        self.check_sense(signed.decision, now_s)
+        self.check_signatures(signed)
+
+    def check_sense(self, decision: Decision, now_s: float) -> None:
+        """Check that a decision, if it were signed, might be taken at this time.
+
+        BoardError: made under another root, expired, or without sense now.
+        """
         if decision.origin != self.chain.name:
             raise BoardError(f"a decision about {decision.origin}, not about {self.chain.name}")
         if decision.root_version != self.version:
@@ -145,11 +152,10 @@ class Board:
             )
         if now_s >= decision.expires_s:
             raise BoardError("the proposal has expired: propose it anew")
-        self.check_signatures(signed)
         root = self.chain.version_at(self.version)
         if root is None or now_s >= root.expires_s:
             raise BoardError("the root has expired: sign the next one before anything else")
-        self._check_sense(decision)
+        self._check_act(decision)
 
     def check_signatures(self, signed: SignedDecision) -> None:
         """Check that a threshold of the board that it names signed a decision."""
@@ -202,7 +208,7 @@ class Board:
         prefixes = tuple(target for target in suspensions if isinstance(target, OfPrefix))
         return replace(self, suspensions=MappingProxyType(suspensions), _prefixes=prefixes)
 
-    def _check_sense(self, decision: Decision) -> None:
+    def _check_act(self, decision: Decision) -> None:
         match decision.act:
             case Suspend(target) if target in self.suspensions:
                 raise BoardError("it is suspended already")

@@ -80,7 +80,18 @@ CheckpointKeys = Verifier | LogKeys
 CosignatureKeys = CosignatureVerifier | FreshnessKeys
 
 
-def sign_checkpoint(checkpoint: Checkpoint, signer: Signer) -> bytes:
+class CheckpointSigner(Protocol):
+    """Which key signs the log, and at which sizes."""
+
+    @property
+    def name(self) -> str:
+        """The log's origin."""
+
+    def at(self, size: int) -> Signer:
+        """The key for a log of this size."""
+
+
+def sign_checkpoint(checkpoint: Checkpoint, signer: Signer | CheckpointSigner) -> bytes:
     """The checkpoint as a note of the log's key, which is named like the log's origin.
 
     Signing the same checkpoint again gives the same bytes. MalformedError if the key belongs to
@@ -88,7 +99,8 @@ def sign_checkpoint(checkpoint: Checkpoint, signer: Signer) -> bytes:
     """
     if checkpoint.origin != signer.name:
         raise MalformedError(f"the key of {signer.name} does not sign for {checkpoint.origin}")
-    return signer.sign(checkpoint.text())
+    key = signer if isinstance(signer, Signer) else signer.at(checkpoint.size)
+    return key.sign(checkpoint.text())
 
 
 def open_checkpoint(note: bytes, keys: CheckpointKeys) -> Checkpoint:

@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from registry.batch import Record, SignedState, open_signed_state
-from registry.checkpoint import Checkpoint
+from registry.checkpoint import Checkpoint, CheckpointKeys
 from registry.content import check_content
 from registry.entry import Entry
 from registry.errors import MalformedError, ProofError
 from registry.kinds import Operation
 from registry.merkle import leaf_hash, verify_inclusion
 from registry.messages import parse
-from registry.note import Verifier
 from registry.state import State
 from registry.state_tree import StateProof, verify_state
 from registry.wire.v1 import log_pb2, mirror_pb2
@@ -77,7 +76,7 @@ class VerifiedLookup:
     time_ms: int
 
 
-def verify_lookup(lookup: Lookup, verifier: Verifier, state_key: bytes) -> VerifiedLookup:
+def verify_lookup(lookup: Lookup, verifier: CheckpointKeys, state_key: bytes) -> VerifiedLookup:
     """Verify that the record was current at the checkpoint, or that the key had none then.
 
     How old a checkpoint may be is for the caller to judge. SignatureError: not of this log's

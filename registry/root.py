@@ -14,10 +14,13 @@ anchor 1207 LV5L...                   the root hash of the log at a size: it goe
 freshness smtpnic.org/freshness+...
 authority 9be2...                     SHA-256 of a certificate (DER) that signs nodes
 policy staleness-seconds 1209600      one line for every policy
+
+A board, before there is a root, is a text of its `threshold` and `board` lines alone.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from enum import IntEnum
 from hashlib import sha256
@@ -62,14 +65,13 @@ class Policies:
     """What the board sets, in the root or by a decision. Names of the wire have dashes.
 
     `staleness_seconds`: without any cosignature for so long, a mirror gives SERVFAIL.
-    `reverification_seconds`: how often a registration is checked again. `registrations_per_holder`
-    and `registrations_per_holder_day` are quotas; 0 for none.
+    `reverification_seconds`: how often a registration is checked again.
+    `registrations_per_holder` is a quota; 0 for none.
     """
 
     staleness_seconds: int = 14 * DAY
     reverification_seconds: int = 30 * DAY
     registrations_per_holder: int = 0
-    registrations_per_holder_day: int = 0
 
     def __post_init__(self) -> None:
         if self.staleness_seconds < DAY or self.reverification_seconds < DAY:
@@ -215,7 +217,7 @@ class Root:
             f"issued {format_time(self.issued_s)}",
             f"expires {format_time(self.expires_s)}",
             f"threshold {self.threshold}",
-            *(f"board {member.name} {member.key.text()}" for member in self.board),
+            *map(_member_line, self.board),
             *(_log_key_line(key) for key in self.log_keys),
             *(f"anchor {anchor.size} {base64(anchor.root)}" for anchor in self.anchors),
             *(f"freshness {key.vkey()}" for key in self.freshness_keys),
@@ -234,6 +236,25 @@ class Root:
             return Validity.EXPIRED
         due_s = self.expires_s - (self.expires_s - self.issued_s) / RENEWAL_PART
         return Validity.DUE if now_s >= due_s else Validity.GOOD
+
+
+def parse_board(text: str) -> tuple[int, tuple[BoardMember, ...]]:
+    """The threshold and the members in a board's text; MalformedError."""
+    lines = Lines(text)
+    threshold = parse_number(lines.one("threshold"))
+    members = tuple(parse_member(rest) for rest in lines.many("board"))
+    lines.end()
+    return threshold, members
+
+
+def board_text(threshold: int, members: Iterable[BoardMember]) -> str:
+    """What `parse_board` reads."""
+    lines = [f"threshold {threshold}", *(_member_line(member) for member in members)]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _member_line(member: BoardMember) -> str:
+    return f"board {member.name} {member.key.text()}"
 
 
 def parse_member(text: str) -> BoardMember:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Final
 
 from registry.board_text import SignedText
 from registry.checkpoint import Checkpoint
@@ -22,8 +23,10 @@ from registry.limits import MAX_ENTRY_BYTES
 from registry.note import CosignatureVerifier, Opened, UnverifiedNote, open_note
 from registry.root import MAX_ROOTS, NAMESPACE, Root
 
+# Of 8 KiB each at most; a gRPC message has 4 MiB as a rule.
+ROOTS_A_MESSAGE: Final = 256
 # An entry's other fields.
-_ENTRY_FRAMING = 128
+_ENTRY_FRAMING: Final = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +172,12 @@ class RootChain:
         if signed.root.version != first.version - 1 or signed.root.digest() != first.previous:
             raise BoardError(f"root {signed.root.version} is not the one before {first.version}")
         return replace(self, roots=(signed, *self.roots))
+
+
+def later_roots(chain: RootChain, after: int) -> list[bytes]:
+    """The notes of some of the versions after this one, the oldest first: as many as a message."""
+    later = [signed.note for signed in chain.roots if signed.root.version > after]
+    return later[:ROOTS_A_MESSAGE]
 
 
 def _version(signed: SignedRoot) -> int:

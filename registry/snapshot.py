@@ -13,7 +13,7 @@ from hashlib import sha256
 from typing import Final, NamedTuple
 
 from registry.batch import Record, SignedState, open_signed_state, parse_record
-from registry.checkpoint import Checkpoint
+from registry.checkpoint import Checkpoint, CheckpointKeys
 from registry.contact import Opening
 from registry.content import check_content
 from registry.entry import Entry, state_key
@@ -27,7 +27,6 @@ from registry.kinds import Kind, Operation
 from registry.limits import KIB
 from registry.merkle import CompactRange
 from registry.messages import parse
-from registry.note import Verifier
 from registry.state import State
 from registry.wire.v1 import log_pb2
 
@@ -67,7 +66,7 @@ class SnapshotHeader:
     compact_range: tuple[bytes, ...]
     records: int
 
-    def open(self, verifier: Verifier) -> SnapshotPosition:
+    def open(self, verifier: CheckpointKeys) -> SnapshotPosition:
         """Verify all that the header says; the records must still lead to its state root.
 
         SignatureError, ProofError, MalformedError, LimitError: as in `open_signed_state`.

@@ -10,13 +10,13 @@ from typing import Final
 from node.errors import StorageError
 from node.failpoints import failpoint
 from node.logging import get_logger
-from registry.note import Verifier
 from registry.snapshot import SnapshotHeader, SnapshotReader, SnapshotRecord
 from secondary.cursor import Cursor
 from secondary.etcd import EtcdStore
 from secondary.etcd_values import Put, Unchanged
 from secondary.generations import KEEP_SECONDS, Claim, Generations
 from secondary.replica import Replica, read_replica, record_puts
+from secondary.roots import Roots
 
 CHUNK_BYTES: Final = 1 << 20
 # How often the claim is kept alive, and progress is logged: every so many records.
@@ -29,10 +29,10 @@ _log = get_logger("bootstrap")
 class Bootstrap:
     """Loads snapshot files; one at a time."""
 
-    def __init__(self, store: EtcdStore, generations: Generations, verifier: Verifier) -> None:
+    def __init__(self, store: EtcdStore, generations: Generations, roots: Roots) -> None:
         self._store = store
         self._generations = generations
-        self._verifier = verifier
+        self._roots = roots
         self._kept = 0.0
         self._logged = 0.0
 
@@ -63,7 +63,7 @@ class Bootstrap:
         try:
             with path.open("rb") as file:
                 reader = SnapshotReader(iter(lambda: file.read(CHUNK_BYTES), b""))
-                reader.header.open(self._verifier)
+                reader.header.open(self._roots)
                 check(reader.header)
                 puts = self._puts(claim, reader, reader.header.records)
                 self._store.put_all(puts, [claim.guard])
@@ -88,9 +88,9 @@ class Bootstrap:
         """Compute the state root from what etcd holds."""
         self._generations.keep(claim)
         generation = claim.generation
-        stored, tree = read_replica(self._store, generation, self._verifier)
+        stored, tree, board = read_replica(self._store, generation, self._roots)
         return Replica(
-            self._store, generation, claim.guard, self._verifier, tree=tree, stored=stored
+            self._store, generation, claim.guard, self._roots, tree=tree, stored=stored, board=board
         )
 
     def _look_up(self, claim: Claim, event: str, done: int, total: int) -> None:

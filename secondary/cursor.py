@@ -5,11 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from registry.batch import SignedState, open_signed_state
-from registry.checkpoint import Checkpoint, freshness_time, open_checkpoint
+from registry.checkpoint import (
+    Checkpoint,
+    CheckpointKeys,
+    CosignatureKeys,
+    freshness_time,
+    open_checkpoint,
+)
 from registry.errors import RootMismatchError, VerificationError
 from registry.merkle import CompactRange
 from registry.messages import parse
-from registry.note import CosignatureVerifier, Verifier
 from registry.state import State
 from registry.wire.v1 import log_pb2
 
@@ -37,7 +42,7 @@ class Cursor:
     compact_range: tuple[bytes, ...]
     freshness: bytes = b""
 
-    def open(self, verifier: Verifier) -> Position:
+    def open(self, verifier: CheckpointKeys) -> Position:
         """Verify all but the freshness; the records must still lead to the state root.
 
         SignatureError, ProofError, MalformedError, LimitError: as in `open_signed_state`.
@@ -49,7 +54,7 @@ class Cursor:
             raise RootMismatchError("the cursor's compact range does not lead to its signed root")
         return Position(checkpoint, state, entry.time_ms, compact_range)
 
-    def fresh_s(self, verifier: Verifier, freshness_verifier: CosignatureVerifier) -> int:
+    def fresh_s(self, verifier: CheckpointKeys, freshness_verifier: CosignatureKeys) -> int:
         """When its freshness was cosigned, in seconds since 1970; 0 if nothing here proves it."""
         try:
             return open_freshness(self.freshness, verifier, freshness_verifier).time_s
@@ -84,7 +89,7 @@ class Freshness:
 
 
 def open_freshness(
-    note: bytes, verifier: Verifier, freshness_verifier: CosignatureVerifier
+    note: bytes, verifier: CheckpointKeys, freshness_verifier: CosignatureKeys
 ) -> Freshness:
     """What a note with a freshness cosignature says, once both signatures are verified.
 

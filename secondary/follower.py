@@ -29,6 +29,7 @@ from secondary.generations import KEEP_SECONDS, Generations
 from secondary.log_tiles import LogTiles
 from secondary.replica import Replica, ReplicaDamagedError, Stored
 from secondary.replica_opening import Opened, ReplicaOpener
+from secondary.roots import Roots
 from secondary.settings import SecondarySettings
 from secondary.snapshot_loader import SnapshotLoader
 from secondary.upstream import (
@@ -56,17 +57,18 @@ class Follower:
         upstream: Upstream,
         tiles: LogTiles,
         board: StatusBoard,
+        *,
+        roots: Roots,
     ) -> None:
         self._settings = settings
         self._store = store
         self._upstream = upstream
         self._tiles = tiles
         self._board = board
-        self._verifier = settings.verifier
-        self._freshness_verifier = settings.freshness_verifier
+        self._verifier = self._freshness_verifier = self._roots = roots
         self._generations = Generations(store, settings.layout)
         self._opener = ReplicaOpener(store, self._generations, self._verifier)
-        self._snapshots = SnapshotLoader(settings, store, self._generations, upstream)
+        self._snapshots = SnapshotLoader(settings, store, self._generations, upstream, roots)
         self._contact = EtcdContact()
         timing = settings.follower
         # Apart, so that an etcd that comes and goes does not slow the upstream's return.
@@ -239,6 +241,9 @@ class Follower:
     def _follow(self, opened: Opened) -> None:
         """Take events until the stream breaks, or the replica is another."""
         replica = opened.replica
+        # Before any checkpoint: they say who may sign one.
+        self._roots.take(self._upstream.roots(self._roots.wanted_after))
+        replica.know_roots()
         self._see(replica, self._upstream.newest_checkpoint())
         with self._upstream.subscribe(replica.size, replica.root) as events:
             self._subscription = events

@@ -22,6 +22,7 @@ from secondary.generations import Generations
 from secondary.housekeeping import Housekeeping
 from secondary.log_tiles import LogTiles
 from secondary.proving import Prover
+from secondary.roots import Roots
 from secondary.services.mirror import MirrorServer, MirrorService
 from secondary.settings import SecondarySettings
 from secondary.upstream import Upstream
@@ -52,9 +53,12 @@ class _Process:
         stack.callback(self._tiles.close)
         self._upstream = Upstream(settings.upstream, read_certificates(settings.tls.ca), identity)
         self._board = StatusBoard()
-        self._follower = Follower(settings, self._store, self._upstream, self._tiles, self._board)
+        self._roots = Roots.load(settings, keep=True)
+        self._follower = Follower(
+            settings, self._store, self._upstream, self._tiles, self._board, roots=self._roots
+        )
         prover = Prover(self._store, self._tiles, lambda: self._follower.replica)
-        service = MirrorService(settings, self._board, prover)
+        service = MirrorService(settings, self._board, prover, self._roots)
         self._mirror = MirrorServer(settings.mirror, identity, service)
         metrics = CollectorRegistry()
         metrics.register(FollowerMetrics(self._board))
@@ -90,7 +94,7 @@ class _Process:
         return Housekeeping(
             self._store,
             Generations(self._store, self._settings.layout),
-            self._settings.verifier,
+            self._roots,
             recheck_seconds=self._settings.recheck_seconds,
             old_generation_seconds=self._settings.follower.old_generation_seconds,
         )

@@ -11,10 +11,9 @@ from hashlib import sha256
 from pathlib import Path
 
 from node.files import write_atomic
-from registry.checkpoint import Checkpoint, open_checkpoint
+from registry.checkpoint import Checkpoint, CheckpointKeys, open_checkpoint
 from registry.errors import ForkError, ProofError, SequenceError
 from registry.merkle import CompactRange, verify_consistency
-from registry.note import Verifier
 from registry.tiles import TileId, TileReader, compact_range, consistency_path
 from secondary.upstream import ForkClaim, Upstream
 
@@ -36,7 +35,7 @@ def judge(
     claim: ForkClaim,
     ours: bytes,
     position: CompactRange,
-    verifier: Verifier,
+    verifier: CheckpointKeys,
     *,
     tiles: TileReader | None,
     upstream: TileReader,
@@ -83,7 +82,11 @@ def _is_beginning(size: int, root: bytes, checkpoint: Checkpoint, upstream: Tile
 
 
 def check_extends(
-    ours: bytes, position: CompactRange, theirs: bytes, upstream: TileReader, verifier: Verifier
+    ours: bytes,
+    position: CompactRange,
+    theirs: bytes,
+    upstream: TileReader,
+    verifier: CheckpointKeys,
 ) -> None:
     """Check that the log of the checkpoint `theirs` goes on from `position`, by upstream's tiles.
 

@@ -9,13 +9,13 @@ from typing import Final
 
 from node.failpoints import failpoint
 from node.logging import get_logger
-from registry.note import Verifier
 from secondary.background import lower_priority
 from secondary.etcd import EtcdStore
 from secondary.etcd_values import EtcdError
 from secondary.generations import CLAIM_SECONDS, Generations
 from secondary.layout import Generation
 from secondary.replica import Replica, ReplicaDamagedError, read_replica
+from secondary.roots import Roots
 
 LOOK_SECONDS: Final = 1.0
 # Between the steps of a deletion, so that etcd and its watchers have time for other things.
@@ -33,14 +33,14 @@ class Housekeeping:
         self,
         store: EtcdStore,
         generations: Generations,
-        verifier: Verifier,
+        roots: Roots,
         *,
         recheck_seconds: float,
         old_generation_seconds: float,
     ) -> None:
         self._store = store
         self._generations = generations
-        self._verifier = verifier
+        self._roots = roots
         self._recheck_seconds = recheck_seconds
         self._old_generation_seconds = old_generation_seconds
         self._stopping = threading.Event()
@@ -94,7 +94,7 @@ class Housekeeping:
         """Compute the state root from what etcd holds, and compare it with what is signed."""
         try:
             if self._generations.served().generation == generation:
-                stored, _ = read_replica(self._store, generation, self._verifier)
+                stored, _, _ = read_replica(self._store, generation, self._roots)
                 _log.info("replica.checked", size=stored.position.checkpoint.size)
         except ReplicaDamagedError as error:
             _log.error("replica.damaged", generation=generation.number, reason=str(error))

@@ -72,6 +72,11 @@ class Generation:
         """The prefix of every key of openings."""
         return self.prefix + b"o/"
 
+    @property
+    def all_roots(self) -> bytes:
+        """The prefix of every key of the board's roots."""
+        return self.prefix + b"k/%d/" % Kind.ROOT
+
     def record(self, state_key: bytes) -> bytes:
         """The key of the record of `state_key`."""
         return self.prefix + _suffix(state_key)

@@ -20,6 +20,7 @@ from registry.state import State
 from registry.state_tree import StateTree
 from secondary.etcd import EtcdStore
 from secondary.layout import Generation, Layout, parse_number
+from secondary.replica import learn_roots
 from secondary.table_file import TableHead, TableReader, TableWriter
 from secondary.trust import Trust
 from secondary.view import BulkView, View
@@ -64,6 +65,7 @@ def load(
     if number is None:
         return None
     generation = layout.generation(number)
+    learn_roots(store, generation, trust.roots, current.revision)
     cursor = store.get(generation.cursor, current.revision).value
     if cursor is None:
         raise MalformedError(f"generation {number} is current and has no cursor")

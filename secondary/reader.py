@@ -22,12 +22,12 @@ from typing import Final, Generic, TypeVar
 from node.logging import get_logger
 from node.retry import Backoff
 from registry.errors import ForkError, VerificationError
-from registry.note import CosignatureVerifier, Verifier
 from secondary.etcd import EtcdStore
 from secondary.etcd_contact import EtcdContact
 from secondary.etcd_values import EtcdCompacted, EtcdError
 from secondary.layout import Layout
 from secondary.loading import LoadCancelledError, Loaded, load, load_file
+from secondary.roots import Roots
 from secondary.tail import Tail
 from secondary.track import RETRY_MAX_SECONDS, Track
 from secondary.trust import Trust
@@ -83,8 +83,7 @@ class Source:
 
     store: EtcdStore
     layout: Layout
-    verifier: Verifier
-    freshness_verifier: CosignatureVerifier
+    roots: Roots
 
 
 class Reader(Generic[V]):
@@ -245,7 +244,7 @@ class Reader(Generic[V]):
         return track
 
     def _trust(self) -> Trust:
-        return Trust(self._source.verifier, self._source.freshness_verifier)
+        return Trust(self._source.roots)
 
     def _track(self, loaded: Loaded[V], cause: str, started: float) -> Track[V]:
         _log.info(

@@ -8,23 +8,30 @@ write (it is current; or the claim on it), against one that made another current
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-from registry.batch import Batch, Record, SignedState, outline_slot
+from node.logging import get_logger
+from registry.batch import Batch, Record, SignedState, outline_slot, parse_record
+from registry.board import Board
 from registry.checkpoint import Checkpoint
 from registry.contact import Opening
+from registry.entry import Entry
 from registry.errors import ForkError, MalformedError, VerificationError
 from registry.kinds import Kind, Operation
 from registry.merkle import CompactRange
-from registry.note import Verifier
 from registry.replay import Replay, VerifiedBatch, VerifiedChange
 from registry.state_tree import Location, StateProof, StateTree
 from secondary.cursor import Cursor, Position
 from secondary.etcd import EtcdStore
 from secondary.etcd_values import Comparison, FenceLost, Put, Unchanged
 from secondary.layout import Generation
+from secondary.roots import Roots
+
+_BOARD_KINDS: Final = frozenset({int(Kind.ROOT), int(Kind.DECISION)})
+
+_log = get_logger("replica")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,26 +74,27 @@ class Replica:
         store: EtcdStore,
         generation: Generation,
         guard: Comparison,
-        verifier: Verifier,
+        roots: Roots,
         *,
         tree: StateTree,
         stored: Stored | None,
+        board: Board,
     ) -> None:
-        """Hold what `tree` and `stored` say, both verified; None: a generation without cursor.
+        """Hold what `tree`, `stored`, `board` say, verified; None: a generation without cursor.
 
         `guard` holds while the generation is this follower's to write.
         """
         self.generation = generation
         self.guard = guard
         self._store = store
-        self._verifier = verifier
+        self._roots = roots
         self._stored = stored
         self._tree = tree
         self._lock = threading.Lock()
         self._signed_state = stored.cursor.signed_state if stored else None
         compact_range = stored.position.compact_range if stored else CompactRange.empty()
         serial = stored.position.state.zone_serial if stored else 0
-        self._replay = Replay(verifier, compact_range, tree, serial)
+        self._replay = Replay(board.with_chain(roots.chain), compact_range, tree, serial)
 
     @property
     def size(self) -> int:
@@ -118,6 +126,17 @@ class Replica:
         """What etcd held when it was last looked at."""
         return self._stored
 
+    @property
+    def board(self) -> Board:
+        """What the board has decided so far."""
+        board = self._replay.board
+        assert board is not None
+        return board
+
+    def know_roots(self) -> None:
+        """Let the roots hold that came from elsewhere than the log."""
+        self._replay.know(self._roots.chain)
+
     def verify(self, batch: Batch) -> VerifiedBatch:
         """As `Replay.verify`."""
         return self._replay.verify(batch)
@@ -137,6 +156,8 @@ class Replica:
 
     def advance(self, verified: VerifiedBatch) -> None:
         """Hold what was applied."""
+        if verified.board is not None:
+            self._roots.adopt(verified.board.chain)
         with self._lock:
             self._replay.advance(verified)
             self._signed_state = verified.signed_state
@@ -157,7 +178,7 @@ class Replica:
         """
         if not self._store.get(self.guard.key).meets(self.guard):
             raise FenceLost("the generation is no longer this follower's to write")
-        stored, _ = read_cursor(self._store, self.generation, self._verifier)
+        stored, _ = read_cursor(self._store, self.generation, self._roots)
         if stored.position.checkpoint.size < self.size:
             raise FenceLost("the generation was put back")
         self._stored = stored
@@ -172,7 +193,7 @@ class Replica:
 
     def _position_after(self, verified: VerifiedBatch) -> Position:
         compact_range = verified.compact_range
-        checkpoint = Checkpoint(self._verifier.name, verified.size, compact_range.root())
+        checkpoint = Checkpoint(self._roots.name, verified.size, compact_range.root())
         return Position(checkpoint, verified.state, verified.time_ms, compact_range)
 
     def _write(
@@ -202,15 +223,19 @@ class Replica:
 
 
 def read_replica(
-    store: EtcdStore, generation: Generation, verifier: Verifier
-) -> tuple[Stored, StateTree]:
+    store: EtcdStore, generation: Generation, roots: Roots
+) -> tuple[Stored, StateTree, Board]:
     """What a generation holds now, computed from every record and compared with its cursor.
+
+    Its roots come first, for they say which keys signed the cursor.
 
     ReplicaDamagedError, which tells what the cursor proves, if it proves anything.
     """
-    stored, revision = read_cursor(store, generation, verifier)
+    learn_roots(store, generation, roots)
+    stored, revision = read_cursor(store, generation, roots)
+    decided: list[bytes] = []
     try:
-        tree = StateTree.build(_slots(store, generation, revision))
+        tree = StateTree.build(_slots(store, generation, revision, decided))
     except MalformedError as error:
         raise ReplicaDamagedError(generation, str(error), stored) from error
     state = stored.position.state
@@ -218,10 +243,34 @@ def read_replica(
         raise ReplicaDamagedError(
             generation, f"{tree.live} records that are not the {state.live_keys} signed", stored
         )
-    return stored, tree
+    return stored, tree, restore_board(roots, decided)
 
 
-def read_cursor(store: EtcdStore, generation: Generation, verifier: Verifier) -> tuple[Stored, int]:
+def restore_board(roots: Roots, records: Iterable[bytes]) -> Board:
+    """What the board has decided by these records; errors as of `Board.restore`."""
+    decoded = [Record.decode(record) for record in records]
+    entries = [(record.index, Entry.decode(record.entry)) for record in decoded]
+    return Board.restore(roots.chain, entries)
+
+
+def learn_roots(
+    store: EtcdStore, generation: Generation, roots: Roots, revision: int | None = None
+) -> None:
+    """Know the roots that a generation holds, if they follow from those that are known."""
+    if revision is None:
+        revision = store.get(generation.cursor).revision
+    notes = [
+        parse_record(value)[1].payload
+        for page in store.range_pages(generation.all_roots, revision)
+        for _, value in page
+    ]
+    try:
+        roots.take(notes)
+    except VerificationError as error:
+        _log.error("roots.refused", generation=generation.number, reason=str(error))
+
+
+def read_cursor(store: EtcdStore, generation: Generation, roots: Roots) -> tuple[Stored, int]:
     """The cursor of a generation, verified, and the revision at which it was read.
 
     ReplicaDamagedError if there is none, or it does not hold.
@@ -231,13 +280,16 @@ def read_cursor(store: EtcdStore, generation: Generation, verifier: Verifier) ->
         raise ReplicaDamagedError(generation, "no cursor")
     try:
         cursor = Cursor.decode(reading.value)
-        stored = Stored(cursor, cursor.open(verifier), reading.mod_revision)
+        stored = Stored(cursor, cursor.open(roots), reading.mod_revision)
     except VerificationError as error:
         raise ReplicaDamagedError(generation, f"its cursor: {error}") from error
     return stored, reading.revision
 
 
-def _slots(store: EtcdStore, generation: Generation, revision: int) -> Iterator[bytes]:
+def _slots(
+    store: EtcdStore, generation: Generation, revision: int, decided: list[bytes]
+) -> Iterator[bytes]:
+    """The slots of all records; those of the board are put into `decided`."""
     others = (generation.cursor, generation.claim)
     for page in store.range_pages(generation.prefix, revision):
         for key, value in page:
@@ -247,6 +299,8 @@ def _slots(store: EtcdStore, generation: Generation, revision: int) -> Iterator[
             # The state root covers values only.
             if generation.record(state_key) != key:
                 raise MalformedError(f"a record that belongs elsewhere at {key!r}")
+            if state_key[0] in _BOARD_KINDS:
+                decided.append(value)
             yield slot
 
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from node.logging import get_logger
+from registry.board import Board
 from registry.errors import ForkError, SequenceError
 from registry.merkle import CompactRange
-from registry.note import Verifier
 from registry.replay import VerifiedBatch
 from registry.state_tree import StateTree
 from secondary.etcd import EtcdStore
 from secondary.generations import Claim, Generations, Served
 from secondary.replica import Replica, ReplicaDamagedError, Stored, read_replica
+from secondary.roots import Roots
 
 _log = get_logger("replica")
 
@@ -64,10 +65,10 @@ class Opened:
 class ReplicaOpener:
     """Opens replicas."""
 
-    def __init__(self, store: EtcdStore, generations: Generations, verifier: Verifier) -> None:
+    def __init__(self, store: EtcdStore, generations: Generations, roots: Roots) -> None:
         self._store = store
         self._generations = generations
-        self._verifier = verifier
+        self._roots = roots
 
     def open(self) -> Opened:
         """The replica that is served, verified record by record; an empty one where none is.
@@ -79,7 +80,7 @@ class ReplicaOpener:
         if served.generation is None:
             return self._empty(served, None)
         try:
-            stored, tree = read_replica(self._store, served.generation, self._verifier)
+            stored, tree, board = read_replica(self._store, served.generation, self._roots)
         except ReplicaDamagedError as error:
             _log.error(
                 "replica.damaged",
@@ -94,9 +95,10 @@ class ReplicaOpener:
                 self._store,
                 served.generation,
                 served.guard,
-                self._verifier,
+                self._roots,
                 tree=tree,
                 stored=stored,
+                board=board,
             )
         )
 
@@ -106,9 +108,10 @@ class ReplicaOpener:
             self._store,
             claim.generation,
             claim.guard,
-            self._verifier,
+            self._roots,
             tree=StateTree(),
             stored=None,
+            board=Board.begin(self._roots.chain),
         )
         goal = before.position.checkpoint.size if before else 0
         return Opened(replica, Pending(claim, served, goal), before)

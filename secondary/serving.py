@@ -20,6 +20,7 @@ from node.logging import get_logger
 from secondary.background import SWITCH_SECONDS
 from secondary.etcd import EtcdStore
 from secondary.reader import Reader, Source
+from secondary.roots import Roots
 from secondary.settings import SecondarySettings
 from secondary.view import View
 
@@ -49,8 +50,7 @@ def make_reader(
     source = Source(
         EtcdStore(settings.etcd_endpoints, settings.etcd.tls),
         settings.layout,
-        settings.verifier,
-        settings.freshness_verifier,
+        Roots.load(settings),
     )
     return Reader(
         source,

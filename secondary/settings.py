@@ -17,8 +17,6 @@ from node.endpoint import Endpoint
 from node.limits import BACKOFF_FIRST_SECONDS, BACKOFF_MAX_SECONDS, MAX_SOCKET_PATH_BYTES
 from node.logging import LogFormat, LogLevel
 from node.settings import Positive, Section, Settings, SettingsEndpoint, SettingsPath
-from registry.errors import RegistryError
-from registry.note import CosignatureVerifier, Verifier
 from secondary.dns.rate_limit import ERROR_LIMIT, MAX_LIMIT, NEGATIVE_LIMIT, POSITIVE_LIMIT
 from secondary.etcd_values import EtcdTls
 from secondary.layout import Layout
@@ -200,9 +198,8 @@ class SecondarySettings(Settings):
 
     # As in the node's certificate.
     name: str
-    # The vkeys that this secondary trusts; the log key's name is the log's origin.
-    log_key: str
-    freshness_key: str
+    # The board's root that this secondary begins to trust with; it follows those that come after.
+    root_file: SettingsPath = Path("root.note")
     # Where the log is followed: the primary's listener for nodes.
     upstream: SettingsEndpoint
     data_dir: SettingsPath = Path("data")
@@ -224,16 +221,6 @@ class SecondarySettings(Settings):
     dns: DnsSettings = Field(default_factory=DnsSettings)
     whois: WhoisSettings = Field(default_factory=WhoisSettings)
 
-    @field_validator("log_key")
-    @classmethod
-    def _is_log_key(cls, vkey: str) -> str:
-        return _checked(vkey, Verifier)
-
-    @field_validator("freshness_key")
-    @classmethod
-    def _is_freshness_key(cls, vkey: str) -> str:
-        return _checked(vkey, CosignatureVerifier)
-
     @model_validator(mode="after")
     def _socket_fits(self) -> Self:
         if not self.etcd.endpoints and len(bytes(self.etcd_socket)) > MAX_SOCKET_PATH_BYTES:
@@ -242,16 +229,6 @@ class SecondarySettings(Settings):
                 "give etcd.directory a shorter path"
             )
         return self
-
-    @property
-    def verifier(self) -> Verifier:
-        """Checks the log's checkpoints."""
-        return Verifier.from_vkey(self.log_key)
-
-    @property
-    def freshness_verifier(self) -> CosignatureVerifier:
-        """Checks the cosignatures that say how fresh a checkpoint is."""
-        return CosignatureVerifier.from_vkey(self.freshness_key)
 
     @property
     def layout(self) -> Layout:
@@ -279,6 +256,11 @@ class SecondarySettings(Settings):
         return self.data_dir / "dns.table" if self.dns.table_file else None
 
     @property
+    def roots_dir(self) -> Path:
+        """The roots that were verified since the pinned one."""
+        return self.data_dir / "roots"
+
+    @property
     def tiles_dir(self) -> Path:
         """The log's hash tiles."""
         return self.data_dir / "tiles"
@@ -287,11 +269,3 @@ class SecondarySettings(Settings):
     def snapshots_dir(self) -> Path:
         """Snapshots that are being downloaded."""
         return self.data_dir / "snapshots"
-
-
-def _checked(vkey: str, verifier: type[Verifier] | type[CosignatureVerifier]) -> str:
-    try:
-        verifier.from_vkey(vkey)
-    except RegistryError as error:
-        raise ValueError(f"expected a vkey, name+hash+base64: {error}") from error
-    return vkey

@@ -13,6 +13,7 @@ from secondary.fork import UpstreamTiles, check_extends
 from secondary.generations import Generations
 from secondary.replica import Replica, ReplicaDamagedError
 from secondary.replica_opening import Opened
+from secondary.roots import Roots
 from secondary.settings import SecondarySettings
 from secondary.snapshot_download import SnapshotDownload, check_announced
 from secondary.upstream import NeedSnapshot, Upstream
@@ -27,9 +28,10 @@ class SnapshotLoader:
         store: EtcdStore,
         generations: Generations,
         upstream: Upstream,
+        roots: Roots,
     ) -> None:
         self._max_bytes = settings.follower.max_snapshot_bytes
-        self._verifier = settings.verifier
+        self._verifier = roots
         self._upstream = upstream
         self._store = store
         self._generations = generations

@@ -7,6 +7,7 @@ from typing import Generic, NamedTuple, TypeVar
 from node.logging import get_logger
 from registry.batch import outline_record
 from registry.errors import ForkError, MalformedError, SequenceError
+from registry.kinds import Kind
 from registry.state import is_later
 from secondary.cursor import Cursor
 from secondary.etcd_values import Revision
@@ -109,6 +110,7 @@ class Tail(Generic[V]):
         )
 
     def _advance(self, cursor: bytes, changes: list[_Change]) -> None:
+        self._trust.learn(_roots(changes))
         standing = self._trust.open(cursor)
         before, after = self.standing.position.checkpoint, standing.position.checkpoint
         if after.size < before.size:
@@ -137,6 +139,17 @@ class Tail(Generic[V]):
             self.view.put(key, change.payload, change.value)
         else:
             self.view.put_openings(key, change.value)
+
+
+def _roots(changes: list[_Change]) -> list[bytes]:
+    """The roots among the records; they say who signed the cursor that comes with them."""
+    return [
+        outline_record(change.value)[3]
+        for change in changes
+        if change.value is not None
+        and change.place.section is Section.RECORD
+        and change.place.state_key[0] == Kind.ROOT
+    ]
 
 
 def _ready(change: _Change, new: range) -> _Change:

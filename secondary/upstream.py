@@ -18,6 +18,7 @@ from node.tls import CHANNEL_OPTIONS, READ_IN_PLACE, Identity, channel_credentia
 from registry.batch import Batch
 from registry.errors import LimitError, MalformedError
 from registry.limits import HASH_BYTES
+from registry.root import MAX_ROOTS
 from registry.tiles import TileId
 from registry.wire.v1 import replication_pb2 as pb
 from registry.wire.v1.replication_pb2_grpc import ReplicationStub
@@ -100,6 +101,19 @@ class Upstream:
         except grpc.RpcError as error:
             _fail(error)
         return response.checkpoint
+
+    def roots(self, after: int) -> list[bytes]:
+        """The board's roots of later versions than `after`, as they were signed."""
+        notes: list[bytes] = []
+        try:
+            while True:
+                request = pb.GetRootsRequest(after=after + len(notes))
+                some = self._stub.GetRoots(request, timeout=CALL_SECONDS).roots
+                if not some or len(notes) + len(some) > MAX_ROOTS:
+                    return notes
+                notes += some
+        except grpc.RpcError as error:
+            _fail(error)
 
     def subscribe(self, size: int, root: bytes) -> Subscription:
         """The events behind the log of this size and root hash: `with ... as events`."""

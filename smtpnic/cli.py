@@ -16,7 +16,7 @@ import typer
 
 from node.command_line import Version
 from node.exits import ExitCode
-from smtpnic.commands import bulk, holder, registrations
+from smtpnic.commands import board, bulk, holder, registrations
 from smtpnic.commands.dns_check import dns_check
 from smtpnic.commands.lookup import lookup
 from smtpnic.commands.status import status
@@ -27,7 +27,7 @@ from smtpnic.session import Session
 
 FLAGS: Final = frozenset({"--json"})
 VALUED: Final = frozenset(
-    {"--config", "--timeout", "--primary", "--ca", "--server-name", "--log-key", "--holder"}
+    {"--config", "--timeout", "--primary", "--ca", "--server-name", "--root", "--holder"}
 )
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, errors too.")]
@@ -52,8 +52,8 @@ ServerName = Annotated[
     str | None,
     typer.Option(metavar="NAME", help="The name in the servers' certificates, if not the host."),
 ]
-LogKey = Annotated[
-    str | None, typer.Option(metavar="VKEY", help="The log's public key: checks what is signed.")
+Root = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="A root of the board: checks what is signed.")
 ]
 Holder = Annotated[
     str | None, typer.Option(metavar="FILE", help="Your holder's key file, or its identifier.")
@@ -79,7 +79,7 @@ def smtpnic(
     primary: PrimaryOption = None,
     ca: Authority = None,
     server_name: ServerName = None,
-    log_key: LogKey = None,
+    root: Root = None,
     holder: Holder = None,
     show_version: Version = False,  # noqa: ARG001 - its callback has done all there is to do
 ) -> None:
@@ -89,7 +89,7 @@ def smtpnic(
         "primary": primary,
         "ca": ca,
         "server_name": server_name,
-        "log_key": log_key,
+        "root": root,
         "holder": holder,
     }
     context.obj = Session(Output(as_json=as_json), options, config)
@@ -110,6 +110,7 @@ for name, command in (
 ):
     app.command(name, epilog=EXIT_CODES)(command)
 app.add_typer(holder.app, name="holder")
+app.add_typer(board.app, name="board")
 
 
 def hoist(arguments: Sequence[str]) -> list[str]:

@@ -10,9 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from registry.checkpoint import Checkpoint, open_checkpoint
+from registry.checkpoint import Checkpoint, CheckpointKeys, open_checkpoint
 from registry.errors import VerificationError
-from registry.note import Verifier
 from smtpnic.views import MirrorStatus, Statistics
 
 # A mirror applies a batch in some 10 ms; ten seconds behind the best is no burst of changes.
@@ -79,7 +78,9 @@ def unreachable_state(role: str, address: str, error: Exception) -> NodeState:
     return NodeState(role, address, phase="unreachable", advice=(str(error),))
 
 
-def judge(states: Sequence[NodeState], verifier: Verifier | None, now_ms: int) -> list[NodeState]:
+def judge(
+    states: Sequence[NodeState], verifier: CheckpointKeys | None, now_ms: int
+) -> list[NodeState]:
     """The states with their lag, and with all that is wrong among them.
 
     Without a `verifier` signatures are not checked, and forks not looked for.
@@ -92,7 +93,7 @@ def judge(states: Sequence[NodeState], verifier: Verifier | None, now_ms: int) -
     return [_judged(state, best, states, now_ms) for state in states]
 
 
-def _verified(state: NodeState, verifier: Verifier) -> NodeState:
+def _verified(state: NodeState, verifier: CheckpointKeys) -> NodeState:
     if not state.note:
         return state
     try:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from registry.checkpoint import open_checkpoint
+from registry.checkpoint import CheckpointKeys, open_checkpoint
 from registry.errors import ProofError
 from registry.kinds import ContactField
-from registry.note import Verifier
 from registry.registration import Registration
 from smtpnic.contact import FieldName
 from smtpnic.output import time_text
@@ -66,7 +65,7 @@ def holder_values(view: HolderView) -> dict[str, object]:
     }
 
 
-def receipt_values(receipt: Receipt, verifier: Verifier | None) -> dict[str, object]:
+def receipt_values(receipt: Receipt, verifier: CheckpointKeys | None) -> dict[str, object]:
     """A receipt, checked where the log's key is known.
 
     VerificationError if the checkpoint is not the log's, or does not cover the entry.

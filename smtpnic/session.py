@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from node.endpoint import Endpoint
 from node.errors import ConfigurationError
+from smtpnic.errors import UnreachableError
 from smtpnic.holder_key import HolderKey, find_key_file
+from smtpnic.known_roots import KnownRoots
 from smtpnic.output import Output
-from smtpnic.settings import Settings, load_settings
+from smtpnic.settings import Settings, config_directory, load_settings
 
 if TYPE_CHECKING:
-    from smtpnic.client import Connection, Mirror, Primary
+    from smtpnic.client import BoardClient, Connection, Mirror, Primary
 
 # A restarting primary is back within seconds; the timeout ends it sooner.
 MAX_ATTEMPTS: Final = 5
@@ -44,6 +47,39 @@ class Session:
         from smtpnic.client import Mirror  # noqa: PLC0415
 
         return Mirror(_connection(settings, endpoint, attempts=1))
+
+    def board(self, settings: Settings, attempts: int = MAX_ATTEMPTS) -> BoardClient:
+        """The primary's board service, to be used in a `with`."""
+        from smtpnic.client import BoardClient  # noqa: PLC0415
+
+        return BoardClient(_connection(settings, settings.require_primary(), attempts))
+
+    def keys(self, settings: Settings) -> KnownRoots | None:
+        """What checks the log's signatures; None if no root was told."""
+        chain = settings.pinned()
+        return (
+            None if chain is None else KnownRoots(chain, lambda after: self._roots(settings, after))
+        )
+
+    def require_keys(self, settings: Settings) -> KnownRoots:
+        """What checks the log's signatures; ConfigurationError says how to give a root."""
+        keys = self.keys(settings)
+        if keys is None:
+            raise ConfigurationError(
+                "which root? Give --root FILE, set SMTPNIC_ROOT, or write "
+                f'root = "FILE" in {config_directory() / "config.toml"}: the board publishes it'
+            )
+        return keys
+
+    def _roots(self, settings: Settings, after: int) -> list[bytes]:
+        """Of the first mirror, or the primary, that answers."""
+        for endpoint in settings.mirrors:
+            with suppress(UnreachableError), self.mirror(settings, endpoint) as mirror:
+                return mirror.roots(after)
+        if settings.primary is None:
+            return []
+        with self.board(settings, attempts=1) as board:
+            return board.roots(after)
 
     def holder_key(self, settings: Settings) -> HolderKey:
         """The key of the holder that --holder, or its absence, means."""

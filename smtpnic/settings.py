@@ -17,13 +17,13 @@ from pydantic import BeforeValidator, Field, ValidationError
 from node.endpoint import Endpoint
 from node.errors import ConfigurationError
 from node.settings import Section, SettingsEndpoint
-from registry.errors import MalformedError
-from registry.note import Verifier
+from registry.errors import VerificationError
+from registry.root_chain import RootChain
 
 ENVIRONMENT_PREFIX: Final = "SMTPNIC_"
 DEFAULT_TIMEOUT_SECONDS: Final = 10.0
 DEFAULT_ZONE: Final = "smtpnic.org"
-PATH_KEYS: Final = ("ca", "holder")
+PATH_KEYS: Final = ("ca", "holder", "root")
 
 
 def _separated(value: object) -> object:
@@ -39,8 +39,8 @@ class Settings(Section):
     ca: Path | None = None
     # The name in the servers' certificates, where it is not the host that is connected to.
     server_name: str = ""
-    # The vkey of the log (C2SP signed-note).
-    log_key: str = ""
+    # A root that the board signed: what is signed is checked by it, and by those that follow it.
+    root: Path | None = None
     mirrors: Annotated[tuple[SettingsEndpoint, ...], BeforeValidator(_separated)] = ()
     dns_servers: Annotated[tuple[str, ...], BeforeValidator(_separated)] = ()
     zone: str = DEFAULT_ZONE
@@ -57,25 +57,14 @@ class Settings(Section):
             )
         return self.primary
 
-    def verifier(self) -> Verifier | None:
-        """What checks the log's signatures; None if no log key was told."""
-        if not self.log_key:
+    def pinned(self) -> RootChain | None:
+        """The root to begin with; None if none was told. ConfigurationError: it is none."""
+        if self.root is None:
             return None
         try:
-            return Verifier.from_vkey(self.log_key)
-        except MalformedError as error:
-            raise ConfigurationError(f"{self.log_key!r} is not a log key: {error}") from None
-
-    def require_verifier(self) -> Verifier:
-        """What checks the log's signatures; ConfigurationError says how to give the log key."""
-        verifier = self.verifier()
-        if verifier is None:
-            raise ConfigurationError(
-                "which log key? Give --log-key VKEY, set SMTPNIC_LOG_KEY, or write "
-                f'log_key = "VKEY" in {config_directory() / "config.toml"}: '
-                "the board publishes it"
-            )
-        return verifier
+            return RootChain.pin(self.root.read_bytes())
+        except (OSError, VerificationError) as error:
+            raise ConfigurationError(f"{self.root} is no root of a board: {error}") from None
 
 
 def config_directory() -> Path:

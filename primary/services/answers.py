@@ -29,6 +29,9 @@ _STATUSES: Final = {
     # Read, decide again, and repeat: what ABORTED asks for.
     "version": grpc.StatusCode.ABORTED,
     "in_use": grpc.StatusCode.FAILED_PRECONDITION,
+    # It may be decided later, or is decided otherwise.
+    "board": grpc.StatusCode.FAILED_PRECONDITION,
+    "quota": grpc.StatusCode.FAILED_PRECONDITION,
     "suspended": grpc.StatusCode.FAILED_PRECONDITION,
 }
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Final
 
 from primary.feed import Event
+from primary.log_signer import LogSigner
 from primary.read_pool import ReadPool
 from primary.services.events import batch_event
 from primary.store.reader import Reader
-from registry.note import Signer
 
 # Some 2000 entries, half a megabyte as a rule and 32 MiB at the very most, for one subscriber.
 BATCHES_A_READ: Final = 32
@@ -17,7 +17,7 @@ BATCHES_A_READ: Final = 32
 class Backlog:
     """Batches as events, in the order of the log."""
 
-    def __init__(self, reader: Reader, signer: Signer, pool: ReadPool) -> None:
+    def __init__(self, reader: Reader, signer: LogSigner, pool: ReadPool) -> None:
         self._reader = reader
         self._signer = signer
         self._pool = pool

@@ -14,6 +14,7 @@ from node.logging import get_logger
 from node.tls import peer_name
 from primary.database_contact import DatabaseContact
 from primary.feed import FeedClosedError, Subscription, TooManySubscribersError
+from primary.log_signer import LogSigner
 from primary.public_log import PublicLog
 from primary.read_pool import ReadPool
 from primary.server import Service
@@ -28,6 +29,7 @@ from primary.tile_keeper import TileKeeper
 from registry.errors import MalformedError
 from registry.limits import HASH_BYTES, MAX_LOG_SIZE
 from registry.merkle import EMPTY_ROOT
+from registry.root_chain import later_roots
 from registry.tiles import TILE_HEIGHT, TILE_WIDTH, TileId, compact_range, encode_bundle
 from registry.wire.v1 import replication_pb2 as pb
 
@@ -56,6 +58,7 @@ class Sources:
     snapshots: SnapshotMaker
     pool: ReadPool
     stream_limit: int
+    signer: LogSigner
 
 
 class ReplicationService:
@@ -72,6 +75,11 @@ class ReplicationService:
             {
                 "Subscribe": grpc.unary_stream_rpc_method_handler(
                     self._subscribe, pb.SubscribeRequest.FromString
+                ),
+                "GetRoots": grpc.unary_unary_rpc_method_handler(
+                    self._get_roots,
+                    pb.GetRootsRequest.FromString,
+                    pb.GetRootsResponse.SerializeToString,
                 ),
                 "GetCheckpoint": grpc.unary_unary_rpc_method_handler(
                     self._get_checkpoint,
@@ -172,6 +180,11 @@ class ReplicationService:
             while subscription.attached:
                 for data in await subscription.take():
                     yield data
+
+    async def _get_roots(
+        self, request: pb.GetRootsRequest, _context: Context
+    ) -> pb.GetRootsResponse:
+        return pb.GetRootsResponse(roots=later_roots(self._from.signer.chain, request.after))
 
     async def _get_checkpoint(
         self, _request: pb.GetCheckpointRequest, _context: Context

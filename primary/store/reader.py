@@ -58,6 +58,11 @@ class Reader:
             found = _read_records(connection, query)
         return found[0] if found else None
 
+    def all_records(self, kind: Kind) -> list[Record]:
+        """Every record of a kind that has few."""
+        with self._database.reading() as connection:
+            return _read_records(connection, _after(kind, None))
+
     def list_registrations(
         self, after: bytes | None, limit: int, holder_id: bytes | None = None
     ) -> list[Record]:

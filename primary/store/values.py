@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from registry.batch import Batch, LoggedEntry
-from registry.checkpoint import Checkpoint, sign_checkpoint
+from registry.checkpoint import Checkpoint, CheckpointSigner, sign_checkpoint
 from registry.contact import Opening
 from registry.kinds import ContactField
 from registry.merkle import CompactRange
@@ -148,7 +148,7 @@ class StoredBatch:
         """The size of the log after the batch."""
         return self.start + len(self.entries)
 
-    def sign(self, signer: Signer) -> Batch:
+    def sign(self, signer: Signer | CheckpointSigner) -> Batch:
         """The batch with its checkpoint: the same note as ever, for Ed25519 has no randomness."""
         checkpoint = Checkpoint(signer.name, self.size, self.root)
         return Batch(self.start, self.entries, sign_checkpoint(checkpoint, signer))

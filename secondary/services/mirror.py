@@ -13,10 +13,13 @@ from node.errors import ConfigurationError
 from node.limits import HANDSHAKE_MS, MAX_METADATA_BYTES
 from node.tls import SERVER_OPTIONS, Identity, server_credentials
 from registry.entry import MAX_KEY_BYTES, MAX_KIND, state_key
+from registry.root_chain import later_roots
 from registry.wire.v1 import mirror_pb2 as pb
+from registry.wire.v1 import replication_pb2
 from registry.wire.v1.mirror_pb2_grpc import MirrorServicer, add_MirrorServicer_to_server
 from secondary.follower_status import StatusBoard
 from secondary.proving import CannotProveError, Prover
+from secondary.roots import Roots
 from secondary.settings import MirrorSettings, SecondarySettings
 
 # Proofs wait for etcd and disk more than they compute.
@@ -33,10 +36,13 @@ CONNECTION_GRACE_MS: Final = 5_000
 class MirrorService(MirrorServicer):
     """Answers from what the follower holds."""
 
-    def __init__(self, settings: SecondarySettings, board: StatusBoard, prover: Prover) -> None:
+    def __init__(
+        self, settings: SecondarySettings, board: StatusBoard, prover: Prover, roots: Roots
+    ) -> None:
         self._settings = settings
         self._board = board
         self._prover = prover
+        self._roots = roots
         self._version = version("smtp-registry")
 
     def Prove(  # noqa: N802 - the method's name on the wire
@@ -53,6 +59,14 @@ class MirrorService(MirrorServicer):
             return self._prover.prove(state_key(request.kind, request.key)).to_message()
         except CannotProveError as error:
             _abort(context, grpc.StatusCode.UNAVAILABLE, str(error))
+
+    def GetRoots(  # noqa: N802 - the method's name on the wire
+        self,
+        request: replication_pb2.GetRootsRequest,
+        context: grpc.ServicerContext,  # noqa: ARG002
+    ) -> replication_pb2.GetRootsResponse:
+        """The board's roots of later versions."""
+        return replication_pb2.GetRootsResponse(roots=later_roots(self._roots.chain, request.after))
 
     def GetStatus(  # noqa: N802 - the method's name on the wire
         self,

@@ -84,7 +84,7 @@ def create(
             "holder": key.holder_id.hex(),
             "management_key": key.management_key.hex(),
             "key_file": str(path),
-            **receipt_values(receipt, settings.verifier()),
+            **receipt_values(receipt, session.keys(settings)),
         }
     )
     session.output.note("This is the only time that the key is shown: copy it, or the key file.")
@@ -116,7 +116,7 @@ def update(
         view = primary.get_holder(key.holder_id)
         receipt = primary.update_holder(key, changed_contact(view, options), view.version)
     session.output.values(
-        {"holder": key.holder_id.hex(), **receipt_values(receipt, settings.verifier())}
+        {"holder": key.holder_id.hex(), **receipt_values(receipt, session.keys(settings))}
     )
 
 
@@ -134,7 +134,7 @@ def withdraw(context: typer.Context) -> None:
         receipt = primary.withdraw_holder(key)
     path.rename(path.with_name(path.name + WITHDRAWN_SUFFIX))
     session.output.values(
-        {"holder": key.holder_id.hex(), **receipt_values(receipt, settings.verifier())}
+        {"holder": key.holder_id.hex(), **receipt_values(receipt, session.keys(settings))}
     )
 
 

@@ -53,7 +53,7 @@ def register(
     with session.primary(settings) as primary:
         receipt = primary.register(key, address, host, domain)
         answers = _wait_in_dns(servers, address, settings) if wait else []
-    values = {"address": address, **receipt_values(receipt, settings.verifier())}
+    values = {"address": address, **receipt_values(receipt, session.keys(settings))}
     if not wait:
         session.output.values(values)
         return
@@ -92,7 +92,7 @@ def update(
             view.registration.domain if domain is None else domain,
             view.version,
         )
-    session.output.values({"address": address, **receipt_values(receipt, settings.verifier())})
+    session.output.values({"address": address, **receipt_values(receipt, session.keys(settings))})
 
 
 def withdraw(context: typer.Context, address: AddressArgument) -> None:
@@ -102,7 +102,7 @@ def withdraw(context: typer.Context, address: AddressArgument) -> None:
     key = session.holder_key(settings)
     with session.primary(settings) as primary:
         receipt = primary.withdraw(key, address)
-    session.output.values({"address": address, **receipt_values(receipt, settings.verifier())})
+    session.output.values({"address": address, **receipt_values(receipt, session.keys(settings))})
 
 
 def show(context: typer.Context, address: AddressArgument) -> None:

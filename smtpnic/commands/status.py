@@ -44,11 +44,11 @@ def status(
     with ThreadPoolExecutor(min(len(nodes), MAX_CONCURRENT_NODES)) as pool:
         states = list(pool.map(lambda node: _ask(session, settings, *node), nodes))
     now_ms = time.time_ns() // 1_000_000
-    judged = judge(states, settings.verifier(), now_ms)
+    judged = judge(states, session.keys(settings), now_ms)
     session.output.table(
         "nodes",
         [dict(_values(state, now_ms)) for state in judged],
-        checkpoints_verified=bool(settings.log_key),
+        checkpoints_verified=settings.root is not None,
     )
     if any(state.advice for state in judged):
         raise typer.Exit(ExitCode.FAILED)

@@ -63,7 +63,7 @@ def verify(
     """
     session: Session = context.obj
     settings = session.settings(mirrors=mirror or None)
-    verifier = settings.require_verifier()
+    verifier = session.require_keys(settings)
     parsed = Address.parse(address)
     bundle = _ask(session, settings, parsed) if from_file is None else Bundle.load(from_file)
     if bundle.address != parsed:

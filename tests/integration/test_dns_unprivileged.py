@@ -10,6 +10,7 @@ from typing import Final
 
 import pytest
 
+from tests.support.boards import pin_file
 from tests.support.log_builder import LogBuilder
 from tests.support.wait import wait_until
 
@@ -30,8 +31,7 @@ def role(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     settings = tmp_path / "secondary.toml"
     settings.write_text(
         'name = "test"\nupstream = "127.0.0.1:1"\ndrain_seconds = 0.2\n'
-        f'log_key = "{log.verifier.vkey()}"\n'
-        f'freshness_key = "{log.freshness_verifier.vkey()}"\n'
+        f'root_file = "{pin_file(log, tmp_path)}"\n'
         f'[etcd]\nendpoints = ["unix:{tmp_path}/no-etcd"]\n'
         '[dns]\nlisten = "127.0.0.1:53"\nhttp = "127.0.0.1:7451"\n'
     )

@@ -30,6 +30,7 @@ from secondary.proving import CannotProveError, Prover
 from secondary.replica import read_replica
 from secondary.settings import EtcdSettings, FollowerSettings, SecondarySettings
 from secondary.upstream import ForkClaim, FreshnessNote, NeedSnapshot
+from tests.support.boards import roots_of
 from tests.support.etcd import EtcdProcess, running_etcd
 from tests.support.fake_upstream import FakeUpstream
 from tests.support.log_builder import HOLDER_ID, LogBuilder
@@ -66,8 +67,6 @@ class Running:
         self.upstream = upstream
         self.settings = SecondarySettings(
             name="m",
-            log_key=log.verifier.vkey(),
-            freshness_key=log.freshness_verifier.vkey(),
             upstream="127.0.0.1:1",  # type: ignore[arg-type]
             data_dir=directory,
             etcd=EtcdSettings(endpoints=(etcd.endpoint,)),
@@ -78,7 +77,10 @@ class Running:
         self.store = EtcdStore([etcd.endpoint], call_seconds=1)
         self.tiles = LogTiles(self.settings.tiles_dir)
         self.board = StatusBoard()
-        self.follower = Follower(self.settings, self.store, upstream, self.tiles, self.board)
+        self.roots = roots_of(log)
+        self.follower = Follower(
+            self.settings, self.store, upstream, self.tiles, self.board, roots=self.roots
+        )
         self.prover = Prover(self.store, self.tiles, lambda: self.follower.replica)
         self._thread = threading.Thread(target=self.follower.run)
 
@@ -115,7 +117,7 @@ class Running:
         log = self.upstream.log
         served = Generations(self.store, LAYOUT).served().generation
         assert served is not None
-        stored, tree = read_replica(self.store, served, log.verifier)
+        stored, tree, _ = read_replica(self.store, served, self.roots)
         assert stored.position.checkpoint.root == log.root
         assert tree.live == len(log.records)
 
@@ -479,7 +481,7 @@ def test_a_value_changed_behind_its_back(
         housekeeping = Housekeeping(
             running.store,
             generations,
-            log.verifier,
+            running.roots,
             recheck_seconds=0.5,
             old_generation_seconds=0.0,
         )

@@ -12,6 +12,7 @@ from secondary.follower import Follower
 from secondary.follower_status import Phase, StatusBoard
 from secondary.log_tiles import LogTiles
 from secondary.settings import EtcdSettings, FollowerSettings, SecondarySettings
+from tests.support.boards import roots_of
 from tests.support.etcd import running_etcd
 from tests.support.fake_upstream import FakeUpstream
 from tests.support.log_builder import LogBuilder
@@ -36,8 +37,6 @@ def test_a_changed_record_is_not_kept(tmp_path: Path) -> None:
     with running_etcd(tmp_path) as etcd:
         settings = SecondarySettings(
             name="m",
-            log_key=log.verifier.vkey(),
-            freshness_key=log.freshness_verifier.vkey(),
             upstream="127.0.0.1:1",  # type: ignore[arg-type]
             data_dir=tmp_path / "data",
             etcd=EtcdSettings(endpoints=(etcd.endpoint,)),
@@ -45,7 +44,7 @@ def test_a_changed_record_is_not_kept(tmp_path: Path) -> None:
         )
         store, board = EtcdStore([etcd.endpoint]), StatusBoard()
         tiles = LogTiles(settings.tiles_dir)
-        follower = Follower(settings, store, upstream, tiles, board)
+        follower = Follower(settings, store, upstream, tiles, board, roots=roots_of(log))
         thread = threading.Thread(target=follower.run)
         thread.start()
         try:

@@ -12,6 +12,7 @@ import pytest
 
 from primary.pki import Authority, Names
 from registry.batch import outline_slot
+from registry.board import Board
 from registry.checkpoint import freshness_time, open_checkpoint
 from registry.entry import Entry
 from registry.kinds import Kind
@@ -68,7 +69,7 @@ def _code(error: BaseException) -> grpc.StatusCode:
 
 
 def _empty_replay(primary: RunningPrimary) -> Replay:
-    return Replay(primary.verifier, CompactRange.empty(), StateTree(), 0)
+    return Replay(Board.begin(primary.keys), CompactRange.empty(), StateTree(), 0)
 
 
 def _start(stub: ReplicationStub, replay: Replay) -> Iterator[pb.SubscribeResponse]:
@@ -102,10 +103,12 @@ def _need_snapshot(stub: ReplicationStub) -> pb.NeedSnapshot:
 def _load(primary: RunningPrimary, stub: ReplicationStub) -> Replay:
     """A replica from a snapshot, verified."""
     reader = SnapshotReader([_read_snapshot(stub, _need_snapshot(stub).name)])
-    position = reader.header.open(primary.verifier)
+    position = reader.header.open(primary.keys)
     tree = StateTree.build(outline_slot(change.encoded)[2] for change in reader)
     assert (position.state.state_root, position.state.live_keys) == (tree.root, tree.live)
-    return Replay(primary.verifier, position.compact_range, tree, position.state.zone_serial)
+    return Replay(
+        Board.begin(primary.keys), position.compact_range, tree, position.state.zone_serial
+    )
 
 
 def test_a_new_replica_begins_with_a_snapshot_and_follows_the_stream(
@@ -126,10 +129,10 @@ def test_a_new_replica_begins_with_a_snapshot_and_follows_the_stream(
             _advance(replay, event.batch.SerializeToString())
         elif event.HasField("freshness"):
             note = event.freshness.checkpoint
-            assert open_checkpoint(note, primary.verifier).size <= replay.size
-            assert freshness_time(note, primary.freshness_verifier) > 0
+            assert open_checkpoint(note, primary.keys).size <= replay.size
+            assert freshness_time(note, primary.keys) > 0
     answer = node.GetCheckpoint(pb.GetCheckpointRequest(), timeout=RPC_SECONDS)
-    latest = open_checkpoint(answer.checkpoint, primary.verifier)
+    latest = open_checkpoint(answer.checkpoint, primary.keys)
     assert (replay.size, replay.root) == (latest.size, latest.root)
 
 
@@ -205,7 +208,7 @@ def test_another_log_is_told_so(primary: RunningPrimary, node: ReplicationStub, 
     """A subscriber with entries that are not of this log gets the evidence, and no batch (P5)."""
     now = open_checkpoint(
         node.GetCheckpoint(pb.GetCheckpointRequest(), timeout=RPC_SECONDS).checkpoint,
-        primary.verifier,
+        primary.keys,
     )
     size, root, ours = {
         "another root": (now.size, bytes(32), now.root),
@@ -215,7 +218,7 @@ def test_another_log_is_told_so(primary: RunningPrimary, node: ReplicationStub, 
     request = pb.SubscribeRequest(size=size, root_hash=root)
     (response,) = node.Subscribe(request, timeout=RPC_SECONDS)
     assert "fork" == response.WhichOneof("event")
-    assert open_checkpoint(response.fork.checkpoint, primary.verifier).size >= now.size
+    assert open_checkpoint(response.fork.checkpoint, primary.keys).size >= now.size
     if ours is not None:
         assert ours == response.fork.root_hash
 
@@ -249,7 +252,7 @@ def test_proofs_are_computed_from_tiles(primary: RunningPrimary, node: Replicati
         registrant.create_holder()
         (address,) = _take(1)
         done = registrant.register(address)
-    checkpoint = open_checkpoint(done.checkpoint, primary.verifier)
+    checkpoint = open_checkpoint(done.checkpoint, primary.keys)
     tiles = _Tiles(node)
     assert checkpoint.root == compact_range(checkpoint.size, tiles).root()
     bundle, offset = divmod(done.index, TILE_WIDTH)

@@ -62,7 +62,7 @@ def test_a_receipt_names_the_record_and_a_checkpoint_that_covers_it(
 ) -> None:
     """What is acknowledged can be read at once, at the version in the receipt."""
     done = registrant.register(next(source))
-    checkpoint = open_checkpoint(done.checkpoint, primary.verifier)
+    checkpoint = open_checkpoint(done.checkpoint, primary.keys)
     assert done.index < checkpoint.size
     view = registrant.stub.Get(pb.GetRequest(address=done.address), timeout=RPC_SECONDS)
     assert (done.index, done.address, done.host, registrant.holder_id) == (
@@ -262,7 +262,7 @@ def test_a_stream_of_changes_is_answered_in_order(
     indexes = [each.index for each in outcomes if not each.problem.code]
     assert sorted(set(indexes)) == indexes
     for response in responses:
-        checkpoint = open_checkpoint(response.checkpoint, primary.verifier)
+        checkpoint = open_checkpoint(response.checkpoint, primary.keys)
         assert all(outcome.index < checkpoint.size for outcome in response.outcomes)
 
 

@@ -20,6 +20,7 @@ from secondary.dns.compiled.table import CompiledTable
 from secondary.etcd import EtcdStore, Watch
 from secondary.etcd_values import EtcdUnavailable, Reading
 from secondary.reader import Reader, Source
+from tests.support.boards import roots_of
 from tests.support.etcd import EtcdProcess, running_etcd
 from tests.support.log_builder import LogBuilder
 from tests.support.replicas import LAYOUT, StoredLog, cursor_of
@@ -84,7 +85,7 @@ class Cluster:
 
     def new_reader(self) -> Reader[CompiledTable]:
         """A reader that has loaded nothing yet."""
-        source = Source(self.reader_store, LAYOUT, self.log.verifier, self.log.freshness_verifier)
+        source = Source(self.reader_store, LAYOUT, roots_of(self.log))
         return Reader(
             source,
             CompiledTable,

@@ -21,6 +21,7 @@ from secondary.generations import Generations
 from secondary.layout import Generation
 from secondary.replica import Replica, ReplicaDamagedError, read_replica
 from secondary.replica_opening import Opened, ReplicaOpener
+from tests.support.boards import roots_of
 from tests.support.etcd import EtcdProcess, running_etcd
 from tests.support.log_builder import LogBuilder
 from tests.support.replicas import LAYOUT, StoredLog
@@ -55,7 +56,7 @@ def log() -> LogBuilder:
 
 def open_replica(store: EtcdStore, log: LogBuilder) -> Opened:
     """What a follower that has just started holds."""
-    return ReplicaOpener(store, Generations(store, LAYOUT), log.verifier).open()
+    return ReplicaOpener(store, Generations(store, LAYOUT), roots_of(log)).open()
 
 
 def stored_replica(store: EtcdStore, log: LogBuilder) -> Replica:
@@ -109,7 +110,7 @@ def load(
     """The replica that a snapshot file makes: the log's, or any other bytes."""
     path = directory / "file.snapshot"
     path.write_bytes(log.snapshot() if data is None else data)
-    return Bootstrap(store, Generations(store, LAYOUT), log.verifier).load(path, check)
+    return Bootstrap(store, Generations(store, LAYOUT), roots_of(log)).load(path, check)
 
 
 def test_batches_arrive_whole_in_one_revision(store: EtcdStore, log: LogBuilder) -> None:
@@ -180,7 +181,7 @@ def test_damage_is_noticed_and_made_good(store: EtcdStore, log: LogBuilder, dama
     }[damage]
     store.txn([], puts, deletes)
     with pytest.raises(ReplicaDamagedError):
-        read_replica(store, generation, log.verifier)
+        read_replica(store, generation, roots_of(log))
     opened = open_replica(store, log)
     assert opened.replica.size == 0
     assert opened.replica.generation.number == 2

@@ -23,6 +23,7 @@ from registry.entry import Entry
 from registry.kinds import Kind
 from registry.registration import Registration
 from registry.wire.v1 import registration_pb2
+from secondary.roots import Roots
 from tests.support.probe import QUICK, Probe
 from tests.support.registrant import Registrant, addresses, secure_channel
 from tests.support.revision_auditor import Copy, RevisionAuditor
@@ -143,7 +144,7 @@ class Machine:
         self.wait_past(statistics.log_size - 1)
         copy = self.auditor.check()
         assert copy.position is not None
-        theirs = open_checkpoint(statistics.checkpoint, self.probe.settings.verifier)
+        theirs = open_checkpoint(statistics.checkpoint, Roots.load(self.probe.settings))
         assert copy.position.checkpoint == theirs
         assert registrations_in(copy) == self._registrations()
         assert {event["code"] for event in self.probe.events("child.ended")} <= {-9}
@@ -202,7 +203,7 @@ def running_primary(root: Path) -> Iterator[Machine]:
         registrant = Registrant(stack.enter_context(channel_to(cluster)))
         probe = Probe(cluster.secondaries[0])
         settings = probe.settings
-        auditor = RevisionAuditor(probe.etcd_endpoint, settings.layout, settings.verifier)
+        auditor = RevisionAuditor(probe.etcd_endpoint, settings.layout, Roots.load(settings))
         yield Machine(cluster, stack.enter_context(auditor), registrant)
 
 

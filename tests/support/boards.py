@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, derive_private_key
@@ -27,7 +28,8 @@ from registry.ssh_keys import (
 )
 from registry.ssh_keys import sign as ssh_sign
 from registry.sshsig import SshSignature, signed_data
-from tests.support.log_builder import ORIGIN, START_MS
+from secondary.roots import Roots
+from tests.support.log_builder import ORIGIN, START_MS, LogBuilder
 
 ISSUED_S = START_MS // 1000 - 1000
 EXPIRES_S = ISSUED_S + 365 * root.DAY
@@ -139,3 +141,27 @@ def a_decision(act: Act, **changes: Any) -> Decision:
 def a_chain(*notes: bytes) -> RootChain:
     """The first root, and what follows."""
     return RootChain.pin(sign_root(first_root())).extend_all(notes)
+
+
+def chain_of(signer: Signer, cosigner: Cosigner = COSIGNER) -> RootChain:
+    """A board of alice alone, whose log has these keys."""
+    made = first_root(
+        origin=signer.name,
+        threshold=1,
+        board=(ALICE.member,),
+        log_keys=(LogKey(signer.verifier()),),
+        freshness_keys=(cosigner.verifier(),),
+    )
+    return RootChain.pin(sign_root(made, ALICE))
+
+
+def roots_of(log: LogBuilder) -> Roots:
+    """What a secondary of the builder's log begins to trust with."""
+    return Roots(chain_of(log.signer, log.cosigner))
+
+
+def pin_file(log: LogBuilder, directory: Path) -> Path:
+    """The same as a file."""
+    path = directory / "root.note"
+    path.write_bytes(chain_of(log.signer, log.cosigner).notes[0])
+    return path

@@ -32,6 +32,7 @@ from registry.wire.v1 import (
     mirror_pb2_grpc,
     registration_pb2,
     registration_pb2_grpc,
+    replication_pb2,
 )
 
 NOW_MS = 1_795_456_000_000
@@ -258,7 +259,11 @@ class FakeMirror(mirror_pb2_grpc.MirrorServicer):
     """A mirror that answers what it is told to."""
 
     prove: Callable[[int, bytes], mirror_pb2.ProveResponse]
+    roots: list[bytes] = field(default_factory=list)
     status: mirror_pb2.MirrorStatus = field(default_factory=mirror_pb2.MirrorStatus)
+
+    def GetRoots(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return replication_pb2.GetRootsResponse(roots=self.roots)
 
     def Prove(self, request: Any, context: Any) -> Any:  # noqa: N802
         return self.prove(request.kind, request.key)

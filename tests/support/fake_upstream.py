@@ -18,6 +18,7 @@ from secondary.upstream import (
     UpstreamLacks,
     UpstreamUnavailable,
 )
+from tests.support.boards import chain_of
 from tests.support.log_builder import LogBuilder
 
 POLL_SECONDS = 0.05
@@ -31,6 +32,8 @@ class FakeUpstream(Upstream):
         self.log = log
         self.condition = threading.Condition()
         self.is_down = False
+        # Version 1 first.
+        self.root_notes = chain_of(log.signer, log.cosigner).notes
         # Sent before anything else to whoever is subscribed; each may raise.
         self.injected: deque[Callable[[], Event]] = deque()
         # A subscriber that lacks more entries than this is sent to a snapshot.
@@ -62,6 +65,10 @@ class FakeUpstream(Upstream):
         name = f"{self.log.size}-{self.log.state.state_root.hex()}.snapshot"
         self.snapshots[name] = self.log.snapshot()
         return NeedSnapshot(name, len(self.snapshots[name]), self.log.size)
+
+    def roots(self, after: int) -> list[bytes]:
+        self.check()
+        return self.root_notes[after:]
 
     def newest_checkpoint(self) -> bytes:
         self.check()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tomllib
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ import grpc
 
 from lab.cluster import NODES_PORT, PRIMARY_HTTP_PORT, Cluster
 from lab.process import program, run
-from registry.note import CosignatureVerifier, Verifier
+from registry.root_chain import RootChain
 from tests.support.registrant import secure_channel
 
 
@@ -39,12 +38,9 @@ class RunningPrimary:
         return f"{self.cluster.primary_address}:{NODES_PORT}"
 
     @property
-    def verifier(self) -> Verifier:
-        return Verifier.from_vkey(self._setting("log_key"))
-
-    @property
-    def freshness_verifier(self) -> CosignatureVerifier:
-        return CosignatureVerifier.from_vkey(self._setting("freshness_key"))
+    def keys(self) -> RootChain:
+        """Which keys sign: by the root that the node pins."""
+        return RootChain.pin((self.node_dir / "root.note").read_bytes())
 
     def public_channel(self) -> grpc.Channel:
         """As anyone."""
@@ -76,9 +72,6 @@ class RunningPrimary:
     def command(self, *arguments: str) -> str:
         """What `smtpnic-primary ARGUMENTS -c primary.toml` prints; it must succeed."""
         return run([program("smtpnic-primary"), *arguments, "-c", str(self.settings_file)])
-
-    def _setting(self, key: str) -> str:
-        return str(tomllib.loads(self.settings_file.read_text(encoding="utf-8"))[key])
 
 
 @contextmanager

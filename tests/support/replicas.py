@@ -11,6 +11,7 @@ from secondary.etcd_values import Put
 from secondary.layout import Generation, Layout
 from secondary.trust import Trust
 from secondary.view import View
+from tests.support.boards import roots_of
 from tests.support.log_builder import LogBuilder
 
 LAYOUT = Layout("/smtpnic")
@@ -24,7 +25,7 @@ def cursor_of(log: LogBuilder, fresh_s: int | None = None) -> bytes:
 
 def trust_in(log: LogBuilder) -> Trust:
     """Trust in the builder's keys."""
-    return Trust(log.verifier, log.freshness_verifier)
+    return Trust(roots_of(log))
 
 
 def fill_view(view: View, log: LogBuilder, fresh_s: int | None = None) -> None:

@@ -12,11 +12,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from registry.batch import Record
+from registry.checkpoint import CheckpointKeys
 from registry.content import check_content
 from registry.entry import Entry
 from registry.errors import VerificationError
 from registry.merkle import leaf_hash
-from registry.note import Verifier
 from registry.state_tree import StateTree
 from secondary.cursor import Cursor, Position
 from secondary.etcd import EtcdStore
@@ -39,7 +39,9 @@ class Copy:
     openings: dict[bytes, bytes] = field(default_factory=dict)
     position: Position | None = None
 
-    def take(self, generation: Generation, events: list[Event], verifier: Verifier) -> set[Section]:
+    def take(
+        self, generation: Generation, events: list[Event], verifier: CheckpointKeys
+    ) -> set[Section]:
         """Applies what one revision did to it; which sections that changed."""
         staged: dict[bytes, tuple[int, bytes] | None] = {}
         sections = set()
@@ -76,7 +78,7 @@ class RevisionAuditor:
     `faults` says what a reader must never see; empty while all is well.
     """
 
-    def __init__(self, endpoint: str, layout: Layout, verifier: Verifier) -> None:
+    def __init__(self, endpoint: str, layout: Layout, verifier: CheckpointKeys) -> None:
         self.faults: list[str] = []
         # How many revisions a reader would have applied, and how many times all was read.
         self.applied = 0

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lab.cluster import loopback_network
+from tests.support.boards import pin_file
 from tests.support.log_builder import LogBuilder
 from tests.support.wait import wait_until
 
@@ -54,8 +55,7 @@ class RoleProcess:
         self._output = directory / f"{role}.log"
         self._settings.write_text(
             'name = "test"\n'
-            f'log_key = "{log.verifier.vkey()}"\n'
-            f'freshness_key = "{log.freshness_verifier.vkey()}"\n'
+            f'root_file = "{pin_file(log, directory)}"\n'
             'upstream = "127.0.0.1:1"\n'
             f"drain_seconds = {drain_seconds}\n"
             f'[etcd]\nendpoints = ["{etcd}"]\n'

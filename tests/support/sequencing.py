@@ -10,6 +10,7 @@ from pathlib import Path
 
 from primary.changes import Change, CreateHolder, Register, Update, UpdateHolder, Withdraw
 from primary.checkpoint_file import CheckpointFile
+from primary.log_signer import LogSigner
 from primary.opening import open_sequencer
 from primary.rules import Policy
 from primary.sequencer import MAX_CHANGES_PER_COMMIT, Sequencer
@@ -25,6 +26,7 @@ from registry.note import Signer
 from registry.registration import Registration
 from registry.replay import Replay
 from registry.state_tree import StateTree
+from tests.support.boards import chain_of
 
 ORIGIN = "log.example.org"
 START_MS = 1_700_000_000_000
@@ -150,8 +152,12 @@ class Log:
     def other_sequencer(self, store: Store, checkpoint_file: CheckpointFile) -> Sequencer:
         """A sequencer with this log's key and clock."""
         return open_sequencer(
-            store, self.signer, checkpoint_file, self.policy, clock=lambda: self.now_ms
+            store, self.log_signer(), checkpoint_file, self.policy, clock=lambda: self.now_ms
         )
+
+    def log_signer(self) -> LogSigner:
+        """What signs it: its one key, by the root of a board that decides nothing."""
+        return LogSigner([self.signer], chain_of(self.signer))
 
     def reopen(self) -> Sequencer:
         """Ends the primary, as a crash would, and starts it again."""

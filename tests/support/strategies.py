@@ -52,6 +52,8 @@ states = st.builds(State, st.integers(0, 2**63 - 1), hashes, st.integers(1, 2**3
 _KEY_LENGTHS: dict[int, st.SearchStrategy[int]] = {
     Kind.HOLDER: st.just(16),
     Kind.REGISTRATION: st.sampled_from([4, 16]),
+    Kind.ROOT: st.just(8),
+    Kind.DECISION: st.just(16),
     Kind.STATE: st.just(0),
 }
 

@@ -19,9 +19,11 @@ import grpc
 from node.tls import SERVER_OPTIONS, Identity
 from primary.pki import Authority, Names
 from registry.merkle import CompactRange, leaf_hash
+from registry.root_chain import later_roots
 from registry.snapshot import snapshot_name
 from registry.tiles import TILE_WIDTH
 from registry.wire.v1 import replication_pb2 as pb
+from tests.support.boards import chain_of, pin_file
 from tests.support.log_builder import LogBuilder
 
 SERVICE = "smtpnic.v1.Replication"
@@ -86,6 +88,9 @@ class UpstreamServer:
                 "Subscribe": stream(self._subscribe, pb.SubscribeRequest),
                 "ReadSnapshot": stream(self._read_snapshot, pb.ReadSnapshotRequest),
                 "ReadTiles": stream(self._read_tiles, pb.ReadTilesRequest),
+                "GetRoots": grpc.unary_unary_rpc_method_handler(
+                    self._get_roots, pb.GetRootsRequest.FromString, bytes
+                ),
                 "GetCheckpoint": grpc.unary_unary_rpc_method_handler(
                     self._get_checkpoint, pb.GetCheckpointRequest.FromString, bytes
                 ),
@@ -127,6 +132,12 @@ class UpstreamServer:
     def _fork(self, root: bytes) -> bytes:
         fork = pb.Fork(checkpoint=self.log.checkpoint, root_hash=root)
         return pb.SubscribeResponse(fork=fork).SerializeToString()
+
+    def _get_roots(self, request: pb.GetRootsRequest, context: grpc.ServicerContext) -> bytes:
+        with self._condition:
+            self._check(context)
+            roots = later_roots(chain_of(self.log.signer, self.log.cosigner), request.after)
+        return pb.GetRootsResponse(roots=roots).SerializeToString()
 
     def _get_checkpoint(
         self, _request: pb.GetCheckpointRequest, context: grpc.ServicerContext
@@ -226,8 +237,7 @@ def write_secondary(
     (directory / "node.key").chmod(0o600)
     lines = [
         'name = "mirror"',
-        f'log_key = "{log.verifier.vkey()}"',
-        f'freshness_key = "{log.freshness_verifier.vkey()}"',
+        f'root_file = "{pin_file(log, directory)}"',
         f'upstream = "{upstream}"',
         *_table("follower", http=f"{address}:7450"),
         *_table("dns", listen=f"{address}:5353", http=f"{address}:7451"),

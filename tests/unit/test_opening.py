@@ -51,7 +51,7 @@ def _refused(log: Log, message: str) -> None:
     with pytest.raises(DoubtfulStateError, match=message):
         log.open()
     with pytest.raises(DoubtfulStateError, match=message):
-        check_log(log.store, log.signer, CheckpointFile(log.checkpoint_path))
+        check_log(log.store, log.log_signer(), CheckpointFile(log.checkpoint_path))
     after = log.checkpoint_path.read_bytes() if log.checkpoint_path.exists() else None
     assert before == after
 
@@ -60,7 +60,7 @@ def test_a_log_goes_on_where_it_stood(log: Log) -> None:
     """Same head, same state; the next change follows."""
     before = log.sequencer.head
     log.open()
-    check_log(log.store, log.signer, CheckpointFile(log.checkpoint_path))
+    check_log(log.store, log.log_signer(), CheckpointFile(log.checkpoint_path))
     assert before == log.sequencer.head
     log.versions(ME.register("198.19.0.1"))
 

@@ -15,11 +15,11 @@ from primary.audit import audit
 from primary.changes import CreateHolder, Register
 from primary.checkpoint_file import CheckpointFile
 from primary.founding import found
-from primary.keys import Keys
 from primary.opening import DoubtfulStateError, open_sequencer
 from primary.rules import Policy
-from primary.running import clock_ms, load_keys
+from primary.running import clock_ms
 from primary.settings import PrimarySettings
+from primary.signing_keys import SigningKeys, load_keys
 from primary.store.store import Store
 from registry.address import Address
 from registry.errors import VerificationError
@@ -35,7 +35,7 @@ class Founded:
     """A primary's files, with a log that fills a tile and a part of the next."""
 
     settings: PrimarySettings
-    keys: Keys
+    keys: SigningKeys
 
     def execute(self, statement: str) -> None:
         with sqlite3.connect(self.settings.data_dir / "registry.sqlite3") as database:
@@ -72,7 +72,7 @@ def test_a_sound_primary_is_found_sound(founded: Founded) -> None:
     """Every entry is read, and the tiles are covered to the end."""
     seen: list[tuple[int, int]] = []
     report = audit(founded.settings, founded.keys, lambda done, size: seen.append((done, size)))
-    assert REGISTRATIONS + 1 == report.live_keys
+    assert REGISTRATIONS + 2 == report.live_keys
     assert report.size == report.tiles_size > REGISTRATIONS
     assert (report.size, report.size) == seen[-1]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,15 +14,20 @@ from node.tls import Identity
 from primary.checkpoint_file import CheckpointFile
 from primary.enrolment import Enrolment, Ports, enroll, loopback_of, renew, upstream_of
 from primary.founding import Plan, found
-from primary.opening import check_log
+from primary.keys import Keys
+from primary.opening import begin_board, check_log, open_sequencer
 from primary.pki import Names, expires, names_of
-from primary.running import load_keys
+from primary.rules import Policy
+from primary.running import clock_ms
 from primary.settings import PrimarySettings
+from primary.signing_keys import check_keys, load_keys
 from primary.store.store import Store
+from registry.board_text import SignedText
 from registry.checkpoint import open_checkpoint
 from registry.errors import Problem
-from registry.note import CosignatureVerifier, Verifier
+from registry.root import Root
 from secondary.settings import SecondarySettings
+from tests.support.boards import ALICE, BOB, sign_root
 
 PLAN = Plan(
     origin="example.org",
@@ -59,7 +65,8 @@ def test_a_founded_primary_is_ready_to_run(settings: PrimarySettings) -> None:
         store.close()
     note = CheckpointFile(settings.checkpoint_file).read()
     assert note is not None
-    assert 1 == open_checkpoint(note, Verifier.from_vkey(settings.log_key)).size
+    assert 3 == open_checkpoint(note, keys.log.chain).size
+    assert 1 == keys.log.board.version
     identity = Identity.load(settings.tls.certificate, settings.tls.key)
     assert names_of(identity.certificate) == PLAN.names
 
@@ -67,10 +74,10 @@ def test_a_founded_primary_is_ready_to_run(settings: PrimarySettings) -> None:
 def test_secrets_are_for_their_owner_only(settings: PrimarySettings) -> None:
     """No key can be read by others, and what they may read holds none."""
     directory = settings.tls.ca.parent
-    secret = {"log.key", "freshness.key", "ca.key", "server.key"}
+    secret = {"board.key", "log.key", "freshness.key", "ca.key", "server.key"}
     readable = {path.name for path in directory.iterdir() if path.stat().st_mode & 0o077}
     assert not readable & secret
-    assert {"primary.toml", "ca.pem", "server.pem"} == readable
+    assert {"primary.toml", "root.note", "ca.pem", "server.pem"} == readable
     assert 0o700 == directory.stat().st_mode & 0o777
 
 
@@ -92,9 +99,28 @@ def test_nothing_is_overwritten(settings: PrimarySettings) -> None:
 
 def test_another_log_key_is_not_accepted(settings: PrimarySettings) -> None:
     """Nodes pin the key in the settings: a primary with another one would be useless to them."""
-    load_keys(settings).save(settings.freshness_key_file, settings.log_key_file)
-    with pytest.raises(ConfigurationError):
+    other = Keys.generate(settings.origin)
+    other.save(settings.log_key_file, settings.freshness_key_file)
+    with pytest.raises(ConfigurationError, match="names no log key"):
+        check_keys(load_keys(settings), 3)
+
+
+def test_a_board_signs_before_the_log_begins(tmp_path: Path) -> None:
+    """With a board of others nothing starts until k of n have signed the root."""
+    plan = replace(PLAN, threshold=2, board=(ALICE.member, BOB.member))
+    settings = found(tmp_path / "primary", plan)
+    text = SignedText.parse(settings.root_file.read_bytes()).text
+    with pytest.raises(ConfigurationError, match="smtpnic board sign"):
         load_keys(settings)
+    settings.root_file.write_bytes(sign_root(Root.parse(text), ALICE, BOB))
+    keys = load_keys(settings)
+    with closing(Store(settings.store_url)) as store:
+        file = CheckpointFile(settings.checkpoint_file)
+        sequencer = open_sequencer(store, keys.log, file, Policy(), clock_ms)
+        begin_board(sequencer, keys.log)
+        check_keys(keys, sequencer.head.size)
+        sequencer.close()
+    assert (1, 3) == (keys.log.board.version, sequencer.head.size)
 
 
 def test_an_enrolled_node_can_start(settings: PrimarySettings, tmp_path: Path) -> None:
@@ -102,8 +128,7 @@ def test_an_enrolled_node_can_start(settings: PrimarySettings, tmp_path: Path) -
     path = enroll(settings, replace(NODE, etcd=("etcd-0.etcd:2379",)), tmp_path / "alpha")
     node = SecondarySettings.load(path)
     assert ("alpha", NODE.upstream) == (node.name, node.upstream)
-    assert Verifier.from_vkey(settings.log_key) == node.verifier
-    assert CosignatureVerifier.from_vkey(settings.freshness_key) == node.freshness_verifier
+    assert settings.root_file.read_bytes() == node.root_file.read_bytes()
     assert ("etcd-0.etcd:2379",) == node.etcd.endpoints
     assert Endpoint("198.51.100.7", 5353) == node.dns.listen
     assert [7450, 7451, 7452] == [each.http.port for each in (node.follower, node.dns, node.whois)]

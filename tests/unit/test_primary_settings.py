@@ -10,7 +10,7 @@ from node.errors import ConfigurationError
 from primary.keys import Keys
 from primary.settings import PrimarySettings
 
-LEAST = 'origin = "example.org"\nlog_key = "vkey"\nfreshness_key = "vkey"\n'
+LEAST = 'origin = "example.org"\n'
 
 
 def _load(directory: Path, text: str) -> PrimarySettings:

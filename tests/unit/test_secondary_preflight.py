@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from node.errors import ConfigurationError
-from registry.note import Cosigner, Signer
 from secondary import child_etcd
 from secondary.preflight import Finding, Verdict, check_version, require
 from secondary.settings import EtcdSettings, SecondarySettings
@@ -18,8 +17,6 @@ def settings(directory: Path, **etcd: object) -> SecondarySettings:
     """Settings of a secondary with an etcd of its own."""
     return SecondarySettings(
         name="m",
-        log_key=Signer.generate("smtpnic.example").verifier().vkey(),
-        freshness_key=Cosigner.generate("smtpnic.example").verifier().vkey(),
         upstream="127.0.0.1:1",  # type: ignore[arg-type]
         data_dir=directory,
         etcd=EtcdSettings.model_validate(etcd),

@@ -8,15 +8,12 @@ import pytest
 
 from node.endpoint import Endpoint
 from node.errors import ConfigurationError
-from registry.note import Cosigner, Signer
+from secondary.roots import Roots
 from secondary.settings import Role, SecondarySettings
+from tests.support.boards import ALICE, first_root, next_root, sign_root
 
-LOG_KEY = Signer.generate("smtpnic.example").verifier().vkey()
-FRESHNESS_KEY = Cosigner.generate("smtpnic.example/freshness").verifier().vkey()
-MINIMAL = f"""
+MINIMAL = """
 name = "b"
-log_key = "{LOG_KEY}"
-freshness_key = "{FRESHNESS_KEY}"
 upstream = "127.0.0.1:7442"
 """
 
@@ -35,7 +32,7 @@ def test_the_least_there_is(tmp_path: Path) -> None:
     assert settings.roles == (Role.FOLLOWER, Role.DNS, Role.WHOIS)
     assert settings.etcd_endpoints == (f"unix:{tmp_path}/data/etcd/client:1",)
     assert settings.tls.certificate == tmp_path / "node.pem"
-    assert settings.verifier.name == "smtpnic.example"
+    assert settings.root_file == tmp_path / "root.note"
     assert settings.etcd.tls is None
 
 
@@ -87,9 +84,21 @@ def test_refusals_name_the_setting(tmp_path: Path, more: str, expected: str) -> 
         load(tmp_path, more)
 
 
-def test_a_wrong_key_is_refused(tmp_path: Path) -> None:
-    """A freshness key in place of the log key is noticed before anything runs."""
-    path = tmp_path / "secondary.toml"
-    path.write_text(MINIMAL.replace(LOG_KEY, FRESHNESS_KEY))
-    with pytest.raises(ConfigurationError, match="log_key: expected a vkey"):
-        SecondarySettings.load(path)
+def test_a_wrong_root_is_refused(tmp_path: Path) -> None:
+    """What is not a root that its board signed is noticed before anything runs."""
+    settings = load(tmp_path)
+    for content in (b"", first_root().text().encode(), sign_root(first_root(), ALICE)):
+        settings.root_file.write_bytes(content)
+        with pytest.raises(ConfigurationError, match="root_file"):
+            Roots.load(settings)
+
+
+def test_roots_that_were_verified_are_known_after_a_restart(tmp_path: Path) -> None:
+    """They are kept in the data directory; what does not follow from the pinned one is ignored."""
+    settings = load(tmp_path)
+    settings.root_file.write_bytes(sign_root(first_root()))
+    second = next_root(first_root())
+    Roots.load(settings, keep=True).take([sign_root(second)])
+    third = next_root(second)
+    (settings.roots_dir / "00000003.root").write_bytes(sign_root(third, ALICE))
+    assert Roots.load(settings).chain.current == second

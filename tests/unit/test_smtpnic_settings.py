@@ -9,6 +9,8 @@ import pytest
 from node.endpoint import Endpoint
 from node.errors import ConfigurationError
 from smtpnic.holder_key import HolderKey, find_key_file, usual_path
+from smtpnic.output import Output
+from smtpnic.session import Session
 from smtpnic.settings import Settings, config_directory, load_settings
 
 
@@ -103,12 +105,14 @@ def test_a_relative_xdg_directory_is_ignored(monkeypatch: pytest.MonkeyPatch) ->
     assert config_directory() == Path("/home/a/.config/smtpnic")
 
 
-def test_a_wrong_log_key_is_a_configuration_error() -> None:
+def test_a_wrong_root_is_a_configuration_error(tmp_path: Path) -> None:
     """It is the person's, not the server's."""
-    with pytest.raises(ConfigurationError, match="not a log key"):
-        Settings(log_key="x+y+z").verifier()
-    with pytest.raises(ConfigurationError, match="--log-key"):
-        Settings().require_verifier()
+    (tmp_path / "root").write_text("x")
+    with pytest.raises(ConfigurationError, match="no root"):
+        Settings(root=tmp_path / "root").pinned()
+    session = Session(Output(as_json=False), {}, None)
+    with pytest.raises(ConfigurationError, match="--root"):
+        session.require_keys(Settings())
 
 
 def test_a_holder_key_is_kept_and_found() -> None:

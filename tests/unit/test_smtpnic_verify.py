@@ -14,6 +14,7 @@ import pytest
 
 from registry.note import Signer
 from registry.proof import Lookup
+from registry.root import LogKey
 from registry.wire.v1 import mirror_pb2
 from smtpnic.cli import main
 from smtpnic.nodes import (
@@ -25,6 +26,14 @@ from smtpnic.nodes import (
     unreachable_state,
 )
 from smtpnic.views import MirrorStatus
+from tests.support.boards import (
+    ALICE,
+    NEXT_SIGNER,
+    chain_of,
+    next_root,
+    pin_file,
+    sign_root,
+)
 from tests.support.fake_registry import NOW_MS, FakeMirror, FakeRegistry, serve
 from tests.support.log_builder import LogBuilder
 
@@ -63,7 +72,7 @@ def run(
     """Runs a command with --json, the mirror and its log's key in the environment."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("SMTPNIC_LOG_KEY", mirrored.log.verifier.vkey())
+    monkeypatch.setenv("SMTPNIC_ROOT", str(pin_file(mirrored.log, tmp_path)))
 
     def call(*arguments: str, code: int = 0) -> Any:
         found = main([*arguments, "--json"])
@@ -108,10 +117,25 @@ def test_a_withheld_record_is_noticed(run: Run, mirrored: Mirrored) -> None:
     run("verify", ADDRESS, code=5)
 
 
-def test_another_key_is_not_believed(run: Run) -> None:
-    """Only the log's key counts."""
-    other = Signer.generate("smtpnic.org").verifier().vkey()
-    run("verify", ADDRESS, "--log-key", other, code=5)
+def test_another_key_is_not_believed(run: Run, mirrored: Mirrored, tmp_path: Path) -> None:
+    """Only the log's key counts, and a mirror's roots only if the board signed them."""
+    other = tmp_path / "other.note"
+    other.write_bytes(chain_of(NEXT_SIGNER).notes[0])
+    run("verify", ADDRESS, "--root", str(other), code=5)
+    mirrored.mirror.roots = chain_of(mirrored.log.signer).notes
+    run("verify", ADDRESS, "--root", str(other), code=5)
+
+
+def test_a_new_log_key_is_believed_when_the_board_signed_it(
+    run: Run, mirrored: Mirrored, tmp_path: Path
+) -> None:
+    """Whoever knows an older root asks for those that follow it."""
+    first = chain_of(NEXT_SIGNER).current
+    rotated = next_root(first, log_keys=(LogKey(mirrored.log.verifier),))
+    mirrored.mirror.roots = [sign_root(rotated, ALICE)]
+    older = tmp_path / "older.note"
+    older.write_bytes(sign_root(first, ALICE))
+    assert run("verify", ADDRESS, "--root", str(older))["finding"] == "registered"
 
 
 def test_an_old_checkpoint_can_be_refused(run: Run, mirrored: Mirrored) -> None:

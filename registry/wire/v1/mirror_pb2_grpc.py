@@ -4,6 +4,7 @@ import grpc
 import warnings
 
 from registry.wire.v1 import mirror_pb2 as registry_dot_wire_dot_v1_dot_mirror__pb2
+from registry.wire.v1 import replication_pb2 as registry_dot_wire_dot_v1_dot_replication__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -34,6 +35,11 @@ class MirrorStub:
         Args:
             channel: A grpc.Channel.
         """
+        self.GetRoots = channel.unary_unary(
+                '/smtpnic.v1.Mirror/GetRoots',
+                request_serializer=registry_dot_wire_dot_v1_dot_replication__pb2.GetRootsRequest.SerializeToString,
+                response_deserializer=registry_dot_wire_dot_v1_dot_replication__pb2.GetRootsResponse.FromString,
+                _registered_method=True)
         self.Prove = channel.unary_unary(
                 '/smtpnic.v1.Mirror/Prove',
                 request_serializer=registry_dot_wire_dot_v1_dot_mirror__pb2.ProveRequest.SerializeToString,
@@ -48,6 +54,13 @@ class MirrorStub:
 
 class MirrorServicer:
     """Missing associated documentation comment in .proto file."""
+
+    def GetRoots(self, request, context):
+        """The board's roots, which say who may sign what.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
 
     def Prove(self, request, context):
         """The record of a key, or its absence, with all that is needed to check it offline.
@@ -65,6 +78,11 @@ class MirrorServicer:
 
 def add_MirrorServicer_to_server(servicer, server):
     rpc_method_handlers = {
+            'GetRoots': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetRoots,
+                    request_deserializer=registry_dot_wire_dot_v1_dot_replication__pb2.GetRootsRequest.FromString,
+                    response_serializer=registry_dot_wire_dot_v1_dot_replication__pb2.GetRootsResponse.SerializeToString,
+            ),
             'Prove': grpc.unary_unary_rpc_method_handler(
                     servicer.Prove,
                     request_deserializer=registry_dot_wire_dot_v1_dot_mirror__pb2.ProveRequest.FromString,
@@ -85,6 +103,33 @@ def add_MirrorServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class Mirror:
     """Missing associated documentation comment in .proto file."""
+
+    @staticmethod
+    def GetRoots(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/smtpnic.v1.Mirror/GetRoots',
+            registry_dot_wire_dot_v1_dot_replication__pb2.GetRootsRequest.SerializeToString,
+            registry_dot_wire_dot_v1_dot_replication__pb2.GetRootsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
 
     @staticmethod
     def Prove(request,

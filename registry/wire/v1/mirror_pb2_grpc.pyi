@@ -6,6 +6,7 @@ What a secondary shows of its replica, to anyone. TLS."""
 from collections import abc as _abc
 from grpc import aio as _aio
 from registry.wire.v1 import mirror_pb2 as _mirror_pb2
+from registry.wire.v1 import replication_pb2 as _replication_pb2
 import abc as _abc_1
 import grpc as _grpc
 import sys
@@ -31,6 +32,8 @@ class MirrorStub:
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> MirrorAsyncStub: ...
+    GetRoots: _grpc.UnaryUnaryMultiCallable[_replication_pb2.GetRootsRequest, _replication_pb2.GetRootsResponse]
+    """The board's roots, which say who may sign what."""
     Prove: _grpc.UnaryUnaryMultiCallable[_mirror_pb2.ProveRequest, _mirror_pb2.ProveResponse]
     """The record of a key, or its absence, with all that is needed to check it offline."""
     GetStatus: _grpc.UnaryUnaryMultiCallable[_mirror_pb2.GetMirrorStatusRequest, _mirror_pb2.MirrorStatus]
@@ -38,11 +41,21 @@ class MirrorStub:
 @_typing.type_check_only
 class MirrorAsyncStub(MirrorStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
+    GetRoots: _aio.UnaryUnaryMultiCallable[_replication_pb2.GetRootsRequest, _replication_pb2.GetRootsResponse]  # type: ignore[assignment]
+    """The board's roots, which say who may sign what."""
     Prove: _aio.UnaryUnaryMultiCallable[_mirror_pb2.ProveRequest, _mirror_pb2.ProveResponse]  # type: ignore[assignment]
     """The record of a key, or its absence, with all that is needed to check it offline."""
     GetStatus: _aio.UnaryUnaryMultiCallable[_mirror_pb2.GetMirrorStatusRequest, _mirror_pb2.MirrorStatus]  # type: ignore[assignment]
 
 class MirrorServicer(metaclass=_abc_1.ABCMeta):
+    @_abc_1.abstractmethod
+    def GetRoots(
+        self,
+        request: _replication_pb2.GetRootsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_replication_pb2.GetRootsResponse, _abc.Awaitable[_replication_pb2.GetRootsResponse]]:
+        """The board's roots, which say who may sign what."""
+
     @_abc_1.abstractmethod
     def Prove(
         self,

@@ -34,6 +34,11 @@ class ReplicationStub:
         Args:
             channel: A grpc.Channel.
         """
+        self.GetRoots = channel.unary_unary(
+                '/smtpnic.v1.Replication/GetRoots',
+                request_serializer=registry_dot_wire_dot_v1_dot_replication__pb2.GetRootsRequest.SerializeToString,
+                response_deserializer=registry_dot_wire_dot_v1_dot_replication__pb2.GetRootsResponse.FromString,
+                _registered_method=True)
         self.Subscribe = channel.unary_stream(
                 '/smtpnic.v1.Replication/Subscribe',
                 request_serializer=registry_dot_wire_dot_v1_dot_replication__pb2.SubscribeRequest.SerializeToString,
@@ -63,6 +68,13 @@ class ReplicationStub:
 
 class ReplicationServicer:
     """Missing associated documentation comment in .proto file."""
+
+    def GetRoots(self, request, context):
+        """The board's roots, which say who may sign what: read them before anything else.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
 
     def Subscribe(self, request, context):
         """Batches from the given position on, for ever.
@@ -102,6 +114,11 @@ class ReplicationServicer:
 
 def add_ReplicationServicer_to_server(servicer, server):
     rpc_method_handlers = {
+            'GetRoots': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetRoots,
+                    request_deserializer=registry_dot_wire_dot_v1_dot_replication__pb2.GetRootsRequest.FromString,
+                    response_serializer=registry_dot_wire_dot_v1_dot_replication__pb2.GetRootsResponse.SerializeToString,
+            ),
             'Subscribe': grpc.unary_stream_rpc_method_handler(
                     servicer.Subscribe,
                     request_deserializer=registry_dot_wire_dot_v1_dot_replication__pb2.SubscribeRequest.FromString,
@@ -137,6 +154,33 @@ def add_ReplicationServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class Replication:
     """Missing associated documentation comment in .proto file."""
+
+    @staticmethod
+    def GetRoots(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/smtpnic.v1.Replication/GetRoots',
+            registry_dot_wire_dot_v1_dot_replication__pb2.GetRootsRequest.SerializeToString,
+            registry_dot_wire_dot_v1_dot_replication__pb2.GetRootsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
 
     @staticmethod
     def Subscribe(request,

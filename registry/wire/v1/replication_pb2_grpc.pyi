@@ -31,6 +31,8 @@ class ReplicationStub:
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ReplicationAsyncStub: ...
+    GetRoots: _grpc.UnaryUnaryMultiCallable[_replication_pb2.GetRootsRequest, _replication_pb2.GetRootsResponse]
+    """The board's roots, which say who may sign what: read them before anything else."""
     Subscribe: _grpc.UnaryStreamMultiCallable[_replication_pb2.SubscribeRequest, _replication_pb2.SubscribeResponse]
     """Batches from the given position on, for ever."""
     GetCheckpoint: _grpc.UnaryUnaryMultiCallable[_replication_pb2.GetCheckpointRequest, _replication_pb2.GetCheckpointResponse]
@@ -45,6 +47,8 @@ class ReplicationStub:
 @_typing.type_check_only
 class ReplicationAsyncStub(ReplicationStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
+    GetRoots: _aio.UnaryUnaryMultiCallable[_replication_pb2.GetRootsRequest, _replication_pb2.GetRootsResponse]  # type: ignore[assignment]
+    """The board's roots, which say who may sign what: read them before anything else."""
     Subscribe: _aio.UnaryStreamMultiCallable[_replication_pb2.SubscribeRequest, _replication_pb2.SubscribeResponse]  # type: ignore[assignment]
     """Batches from the given position on, for ever."""
     GetCheckpoint: _aio.UnaryUnaryMultiCallable[_replication_pb2.GetCheckpointRequest, _replication_pb2.GetCheckpointResponse]  # type: ignore[assignment]
@@ -57,6 +61,14 @@ class ReplicationAsyncStub(ReplicationStub):
     """Up to 256 consecutive entries (C2SP entry bundle, tile/entries/N)."""
 
 class ReplicationServicer(metaclass=_abc_1.ABCMeta):
+    @_abc_1.abstractmethod
+    def GetRoots(
+        self,
+        request: _replication_pb2.GetRootsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_replication_pb2.GetRootsResponse, _abc.Awaitable[_replication_pb2.GetRootsResponse]]:
+        """The board's roots, which say who may sign what: read them before anything else."""
+
     @_abc_1.abstractmethod
     def Subscribe(
         self,

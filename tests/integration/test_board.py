@@ -1,0 +1,179 @@
+"""The board at work: members with SSH keys decide together, and every secondary follows."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab.cluster import Cluster
+from lab.process import program
+from registry.note import Signer
+from tests.support.registrant import Registrant, secure_channel
+from tests.support.wait import wait_until
+
+SECONDS = 30.0
+ADDRESS, NEIGHBOUR, OTHER = "198.51.100.7", "198.51.100.8", "203.0.113.7"
+
+pytestmark = pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="needs ssh-keygen")
+
+
+class BoardOf:
+    """Alice, bob and carol, two of whom have to sign; `smtpnic board` is what they use."""
+
+    def __init__(self, cluster: Cluster, directory: Path) -> None:
+        self.cluster = cluster
+        self.directory = directory
+        directory.mkdir()
+        for name in ("alice", "bob", "carol"):
+            subprocess.run(
+                ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(directory / name)],
+                check=True,
+            )
+
+    def board(self, *arguments: str, code: int = 0) -> Any:
+        """`smtpnic board ARGUMENTS --json`; what it printed."""
+        command = [program("smtpnic"), "board", *arguments, "--json"]
+        env = {"PATH": "/usr/bin:/bin", **self.cluster.cli_env}
+        done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+        assert (code, done.stderr) == (done.returncode, done.stderr)
+        return json.loads(done.stdout) if done.stdout else None
+
+    def file(self, name: str) -> str:
+        """A file of theirs."""
+        return str(self.directory / name)
+
+    def take_over(self) -> None:
+        """The founder's root names them, and nobody else."""
+        members = [
+            f"--add-member={name}={self.file(name)}.pub" for name in ("alice", "bob", "carol")
+        ]
+        self.board(
+            "propose-root", self.file("2"), "--threshold=2", "--remove-member=founder", *members
+        )
+        for key in (self.cluster.primary_dir / "board.key", self.file("alice"), self.file("bob")):
+            self.board("sign", self.file("2"), f"--key={key}")
+        assert self.board("publish", self.file("2"))["state"] == "in the log"
+
+    def decide(self, name: str, *act: str) -> None:
+        """Alice and bob sign, each alone, and each hands it in."""
+        self.board("propose", self.file(name), *act, "--reason=three complaints unanswered")
+        shutil.copy(self.file(name), self.file(f"{name}.bob"))
+        self.board("sign", self.file(name), f"--key={self.file('alice')}")
+        first = self.board("publish", self.file(name))
+        assert (["alice"], 2, None) == (first["signed"], first["threshold"], first["index"])
+        self.board("verify", self.file(name), code=1)
+        self.board("sign", self.file(f"{name}.bob"), f"--key={self.file('bob')}")
+        second = self.board("publish", self.file(f"{name}.bob"))
+        assert ["alice", "bob"] == second["signed"]
+        assert second["index"]
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    with Cluster(tmp_path / "cluster", secondaries=2) as cluster:
+        cluster.prepare()
+        cluster.start_primary()
+        cluster.start_secondaries()
+        yield cluster
+
+
+@pytest.fixture
+def registrant(cluster: Cluster) -> Iterator[Registrant]:
+    with secure_channel(cluster.public, cluster.ca, cluster.primary_address) as channel:
+        registrant = Registrant(channel)
+        registrant.create_holder()
+        yield registrant
+
+
+def wait_for(cluster: Cluster, address: str, answer: str) -> None:
+    """Until every secondary gives this answer."""
+    wait_until(
+        lambda: cluster.visible_everywhere(address, answer),
+        seconds=SECONDS,
+        what=f"{address} {answer}",
+    )
+
+
+def test_two_of_three_suspend_a_network_and_restore_it(
+    cluster: Cluster, registrant: Registrant, tmp_path: Path
+) -> None:
+    """One alone changes nothing; two take it out of DNS, and WHOIS says why; two bring it back."""
+    for address in (ADDRESS, NEIGHBOUR, OTHER):
+        registrant.register(address, "mx1.example.org")
+    board = BoardOf(cluster, tmp_path / "board")
+    board.take_over()
+    wait_for(cluster, OTHER, "registered")
+
+    board.decide("suspend", "suspend", "prefix", "198.51.100.0/24")
+    for address in (ADDRESS, NEIGHBOUR):
+        wait_for(cluster, address, "NXDOMAIN")
+    assert cluster.visible_everywhere(OTHER)
+    for secondary in cluster.secondaries:
+        said = secondary.ask_whois(ADDRESS)
+        assert "suspended" in said
+        assert "three complaints unanswered" in said
+    decided = board.board("show")["decisions"]
+    assert [("suspend prefix 198.51.100.0/24", "alice, bob", "decided")] == [
+        (row["act"], row["signed"], row["state"]) for row in decided
+    ]
+
+    # A secondary that has to read its replica anew comes to the same.
+    first = cluster.secondaries[0]
+    first.process.stop()
+    first.process.start()
+    board.decide("restore", "restore", "prefix", "198.51.100.0/24")
+    cluster.wait_secondary(first)
+    for address in (ADDRESS, NEIGHBOUR):
+        wait_for(cluster, address, "registered")
+
+
+def test_the_log_key_is_rotated_out(
+    cluster: Cluster, registrant: Registrant, tmp_path: Path
+) -> None:
+    """The board names another log key; the log goes on, and all follow, a new secondary too."""
+    registrant.register(ADDRESS, "mx1.example.org")
+    board = BoardOf(cluster, tmp_path / "board")
+    board.take_over()
+    key = Signer.generate("smtpnic.org")
+    file = cluster.primary_dir / "log.next.key"
+    file.touch(mode=0o600)
+    file.write_text(f"{key.to_text()}\n")
+    cluster.primary.stop()
+    cluster.start_primary()
+    board.board(
+        "propose-root",
+        board.file("3"),
+        f"--add-log-key={key.verifier().vkey()}",
+        "--retire-log-keys-at=1000",
+    )
+    for name in ("bob", "carol"):
+        board.board("sign", board.file("3"), f"--key={board.file(name)}")
+    assert board.board("publish", board.file("3"))["state"] == "in the log"
+
+    # What was the next key is the only one from now on.
+    file.rename(cluster.primary_dir / "log.key")
+    cluster.primary.stop()
+    cluster.secondaries[1].process.stop()
+    cluster.start_primary()
+    registrant = Registrant(secure_channel(cluster.public, cluster.ca, cluster.primary_address))
+    registrant.create_holder()
+    registrant.register(OTHER, "mx2.example.org")
+    shutil.rmtree(cluster.secondaries[1].directory / "data")
+    cluster.secondaries[1].process.start()
+    cluster.wait_secondary(cluster.secondaries[1])
+    wait_for(cluster, OTHER, "registered")
+    proof = [program("smtpnic"), "verify", OTHER, f"--mirror={cluster.secondaries[0].mirror}"]
+    done = subprocess.run(
+        proof,
+        env={"PATH": "/usr/bin:/bin", **cluster.cli_env},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (0, "") == (done.returncode, done.stderr)
