@@ -1,22 +1,31 @@
-"""Builds the compiled part of the DNS server, where a C compiler is at hand.
+"""Builds the compiled parts, where a C compiler is at hand, and for the log OpenSSL's headers.
 
-Without one the installation succeeds all the same, and the server runs in pure Python.
+Without them the installation succeeds all the same, and pure Python takes their place.
 """
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 
-MODULES = ("facts", "table", "loading", "answering", "listener")
+FLAGS = ["-O3", "-Wall", "-Wextra", "-Wno-unused-parameter"]
+DNS_MODULES = ("facts", "table", "loading", "answering", "listener")
 
 modules = cythonize(
     [
+        *(
+            Extension(
+                f"secondary.dns.compiled.{module}",
+                [f"secondary/dns/compiled/{module}.pyx"],
+                define_macros=[("_GNU_SOURCE", "1")],
+                extra_compile_args=FLAGS,
+            )
+            for module in DNS_MODULES
+        ),
         Extension(
-            f"secondary.dns.compiled.{module}",
-            [f"secondary/dns/compiled/{module}.pyx"],
-            define_macros=[("_GNU_SOURCE", "1")],
-            extra_compile_args=["-O3", "-Wall", "-Wextra", "-Wno-unused-parameter"],
-        )
-        for module in MODULES
+            "registry.compiled.bucket_tree",
+            ["registry/compiled/bucket_tree.pyx"],
+            libraries=["crypto"],
+            extra_compile_args=FLAGS,
+        ),
     ],
     build_dir="build/cython",
 )
