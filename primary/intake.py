@@ -45,21 +45,24 @@ class Submitted:
 class _Submission:
     """Changes that came together, and what is known of them so far."""
 
-    changes: int
+    changes: Sequence[Change | BoardChange]
     done: asyncio.Future[Submitted]
+    # How many of them the writer thread took; its own.
+    taken: int = 0
     outcomes: list[int | Problem] = field(default_factory=list)
     checkpoint: bytes = b""
 
-    def add(self, outcome: int | Problem, checkpoint: bytes) -> None:
-        """Takes the next outcome; answers when it is the last."""
-        self.outcomes.append(outcome)
-        if isinstance(outcome, int):
+    def add(self, outcomes: Sequence[int | Problem], checkpoint: bytes) -> None:
+        """Takes the next outcomes; answers when they are the last."""
+        self.outcomes += outcomes
+        if any(isinstance(outcome, int) for outcome in outcomes):
             self.checkpoint = checkpoint
-        if len(self.outcomes) == self.changes and not self.done.done():
+        if len(self.outcomes) == len(self.changes) and not self.done.done():
             self.done.set_result(Submitted(self.outcomes, self.checkpoint))
 
 
-_Queued = tuple[_Submission, Change | BoardChange]
+# What a commit takes of a submission.
+_Taken = tuple[_Submission, Sequence[Change | BoardChange]]
 
 
 class Intake:
@@ -79,7 +82,7 @@ class Intake:
         self._loop = asyncio.get_running_loop()
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="writer")
         # The loop appends, the writer thread takes from the left; all else is the loop's alone.
-        self._queue: deque[_Queued] = deque()
+        self._queue: deque[_Submission] = deque()
         self._waiting = 0
         self._working = False
         self._idle = asyncio.Event()
@@ -105,9 +108,9 @@ class Intake:
             return Submitted([], b"")
         if self._waiting + len(changes) > self._max_waiting:
             raise BusyError(f"{self._waiting} changes wait already; try again a little later")
-        submission = _Submission(len(changes), self._loop.create_future())
+        submission = _Submission(changes, self._loop.create_future())
         self._waiting += len(changes)
-        self._queue.extend((submission, change) for change in changes)
+        self._queue.append(submission)
         if not self._working:
             self._start_working()
         return await submission.done
@@ -132,15 +135,28 @@ class Intake:
     def _work(self) -> None:
         """Runs in the writer thread, until nothing is queued."""
         while self._queue:
-            count = min(len(self._queue), MAX_CHANGES_PER_COMMIT)
-            queued = [self._queue.popleft() for _ in range(count)]
+            taken = self._take()
             try:
-                committed = self._sequencer.commit([change for _, change in queued])
+                committed = self._sequencer.commit([one for _, some in taken for one in some])
             except Exception as error:  # noqa: BLE001 - whoever waits has to hear of it
-                self._loop.call_soon_threadsafe(self._fail, queued, error)
+                self._loop.call_soon_threadsafe(self._fail, taken, error)
             else:
-                self._loop.call_soon_threadsafe(self._answer, queued, committed)
+                self._loop.call_soon_threadsafe(self._answer, taken, committed)
         self._loop.call_soon_threadsafe(self._rest)
+
+    def _take(self) -> list[_Taken]:
+        """As many of the changes that wait as one commit takes."""
+        taken: list[_Taken] = []
+        room = MAX_CHANGES_PER_COMMIT
+        while self._queue and room:
+            submission = self._queue[0]
+            some = submission.changes[submission.taken : submission.taken + room]
+            submission.taken += len(some)
+            room -= len(some)
+            if submission.taken == len(submission.changes):
+                self._queue.popleft()
+            taken.append((submission, some))
+        return taken
 
     def _rest(self) -> None:
         """The writer thread found nothing queued; there may be by now."""
@@ -150,23 +166,28 @@ class Intake:
             self._working = False
             self._idle.set()
 
-    def _answer(self, queued: Sequence[_Queued], committed: Sequence[Committed]) -> None:
-        self._waiting -= len(queued)
+    def _answer(self, taken: Sequence[_Taken], committed: Sequence[Committed]) -> None:
+        self._waiting -= _count(taken)
         self._database.answered()
-        rest = iter(queued)
+        waiting = deque((submission, len(some)) for submission, some in taken)
         for part in committed:
             try:
                 self._on_commit(part)
             except Exception as error:  # noqa: BLE001 - mirrors that miss a batch must not go unseen
                 self._stop(error)
-            for outcome, (submission, _) in zip(part.outcomes, rest, strict=False):
-                submission.add(outcome, part.head.checkpoint)
+            outcomes = part.outcomes
+            while outcomes:
+                submission, count = waiting.popleft()
+                some, outcomes = outcomes[:count], outcomes[count:]
+                if len(some) < count:
+                    waiting.appendleft((submission, count - len(some)))
+                submission.add(some, part.head.checkpoint)
 
-    def _fail(self, queued: Sequence[_Queued], error: Exception) -> None:
-        self._waiting -= len(queued)
+    def _fail(self, taken: Sequence[_Taken], error: Exception) -> None:
+        self._waiting -= _count(taken)
         if isinstance(error, StoreError):
             self._database.refused(error)
-        for submission, _ in queued:
+        for submission, _ in taken:
             if not submission.done.done():
                 submission.done.set_exception(error)
         if self._sequencer.stopped_by is not None:
@@ -175,3 +196,7 @@ class Intake:
     def _stop(self, error: Exception) -> None:
         if not self._stopped.done():
             self._stopped.set_exception(error)
+
+
+def _count(taken: Sequence[_Taken]) -> int:
+    return sum(len(some) for _, some in taken)
