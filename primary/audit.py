@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Final
 
 from primary.checkpoint_file import CheckpointFile
+from primary.errors import DoubtfulStateError
 from primary.log_signer import LogSigner
-from primary.opening import DoubtfulStateError, check_log
+from primary.opening import check_log
 from primary.settings import PrimarySettings
 from primary.signing_keys import SigningKeys
 from primary.store.reader import Reader

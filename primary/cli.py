@@ -173,6 +173,63 @@ def migrate(config: options.Config = options.DEFAULT_CONFIG) -> None:
     typer.echo("the database has the schema of this program")
 
 
+@app.command("new-keys", epilog=EXIT_CODES)
+def new_keys(config: options.Config = options.DEFAULT_CONFIG) -> None:
+    """Makes a log key and a freshness key in place of lost ones; the board has to name them."""
+    from primary.recovery_command import replace_keys  # noqa: PLC0415
+
+    keys = replace_keys(PrimarySettings.load(config))
+    typer.echo(f"log key        {keys.log.verifier().vkey()}")
+    typer.echo(f"freshness key  {keys.freshness.verifier().vkey()}")
+
+
+@app.command("publish-root", epilog=EXIT_CODES)
+def publish_root(root: options.RootFile, config: options.Config = options.DEFAULT_CONFIG) -> None:
+    """Puts a root that the board signed into the log of a primary that does not run.
+
+    For emergencies: with a stolen log key, stop the primary, and start it only after this.
+    """
+    from primary import recovery_command  # noqa: PLC0415
+
+    index = recovery_command.publish_root(PrimarySettings.load(config), root)
+    typer.echo(f"the root is in the log at {index}")
+
+
+@app.command(epilog=EXIT_CODES)
+def recover(
+    exports: options.Exports,
+    *,
+    config: options.Config = options.DEFAULT_CONFIG,
+    root: options.OptionalRootFile = None,
+    backup: options.BackupUrl = "",
+) -> None:
+    """Rebuilds a lost primary from what mirrors exported (`smtpnic-secondary export`).
+
+    Without --root it only says what they hold, and what the board has to sign. With it the
+    database is made anew from the export that is furthest, and the log goes on under the new
+    keys. Private contact and management keys come from --backup, or are lost.
+    """
+    from primary import recovery_command  # noqa: PLC0415
+
+    settings = PrimarySettings.load(config)
+    if root is None:
+        from primary.signing_keys import load_keys  # noqa: PLC0415
+
+        surveyed, keys = recovery_command.survey_exports(settings, exports), load_keys(settings)
+        for each in surveyed.exports:
+            typer.echo(f"{each.size:>12}  {each.directory}")
+        (signer,) = keys.log.signers
+        typer.echo("\nNext, the board:")
+        for line in surveyed.advice(keys, signer.verifier().vkey()):
+            typer.echo(f"  {line}")
+        return
+    done = recovery_command.recover_primary(settings, exports, root, backup)
+    typer.echo(
+        f"{done.records} records at size {done.size}; lost: management keys of "
+        f"{done.keys_lost} holders, private contact of {done.contacts_lost}"
+    )
+
+
 @app.command(epilog=EXIT_CODES)
 def check(config: options.Config = options.DEFAULT_CONFIG) -> None:
     """Reads the whole log and verifies it: entries, roots, state, checkpoint, tiles.

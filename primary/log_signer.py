@@ -26,6 +26,11 @@ class LogSigner:
         self.board = Board.begin(chain)
 
     @property
+    def signers(self) -> list[Signer]:
+        """The keys that are held, good or not."""
+        return list(self._signers.values())
+
+    @property
     def name(self) -> str:
         """The log's origin."""
         return self.board.chain.name

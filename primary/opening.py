@@ -12,6 +12,7 @@ from node.errors import StorageError
 from primary.board_changes import PublishRoot
 from primary.checkpoint_file import CheckpointFile
 from primary.draft import Draft
+from primary.errors import DoubtfulStateError
 from primary.ledger import Ledger
 from primary.log_signer import LogSigner
 from primary.rules import Moment, Policy
@@ -23,13 +24,9 @@ from registry.batch import read_state
 from registry.board import Board
 from registry.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
 from registry.entry import Entry
-from registry.errors import Problem, RegistryError, VerificationError
+from registry.errors import Problem, VerificationError
 from registry.merkle import leaf_hash
 from registry.state_tree import StateTree
-
-
-class DoubtfulStateError(RegistryError):
-    """Starting might fork the log, so the primary does not; a person has to decide first."""
 
 
 def open_sequencer(

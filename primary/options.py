@@ -31,6 +31,14 @@ HttpListen = Annotated[
 StoreUrl = Annotated[
     str, typer.Option(metavar="URL", help="postgresql://... instead of an SQLite file.")
 ]
+RootFile = Annotated[Path, typer.Argument(metavar="FILE", help="A root, signed.")]
+OptionalRootFile = Annotated[
+    Path | None, typer.Option("--root", metavar="FILE", help="The next root, signed.")
+]
+Exports = Annotated[list[Path], typer.Argument(metavar="DIR...", help="What mirrors exported.")]
+BackupUrl = Annotated[
+    str, typer.Option("--backup", metavar="URL", help="An older copy of the database.")
+]
 BoardFile = Annotated[
     Path | None,
     typer.Option(

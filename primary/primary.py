@@ -104,7 +104,8 @@ class Primary:
         """
         set_phase("the tiles are being brought up to the log")
         head = self._log.head
-        await self._pool.run(self._tiles.catch_up, head.size, head.root)
+        lost = await self._pool.run(self._opened.store.reader.first_size)
+        await self._pool.run(self._tiles.catch_up, head.size, head.root, lost)
         for listener in self._listeners:
             await listener.start()
         set_phase("")

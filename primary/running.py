@@ -15,8 +15,10 @@ import uvloop
 
 from node.http import MonitoringServer
 from node.tile_files import TileFiles
+from node.tls import read_certificates
 from primary.checkpoint_file import CheckpointFile
 from primary.metrics import PrimaryMetrics
+from primary.mirror_heads import check_mirrors
 from primary.opening import begin_board, open_sequencer
 from primary.primary import Opened, Primary
 from primary.rules import Policy
@@ -74,6 +76,10 @@ def _opened(
 ) -> Iterator[Opened]:
     store = Store(settings.store_url)
     try:
+        store.check_schema()
+        keys.log.restore(store.reader)
+        authority = read_certificates(settings.tls.ca)
+        check_mirrors(settings.mirrors, authority, store.reader, keys.log)
         sequencer = open_sequencer(
             store,
             keys.log,

@@ -107,6 +107,9 @@ class PrimarySettings(Settings):
     # An SQLAlchemy URL; empty: an SQLite file in `data_dir`.
     store: SecretStr = SecretStr("")
 
+    # Where mirrors tell how far they are: asked before anything is signed. One has to answer.
+    mirrors: tuple[SettingsEndpoint, ...] = ()
+
     # Registers addresses that no public mail server can have; for laboratories only.
     lab: bool = False
     log_format: LogFormat = "console"

@@ -43,20 +43,23 @@ class TileKeeper:
         self._grown = asyncio.Condition()
         self._wake = asyncio.Event()
 
-    def catch_up(self, size: int, root: bytes) -> None:
+    def catch_up(self, size: int, root: bytes, lost: int = 0) -> None:
         """Brings the files to the log's `size` and root before anyone reads them.
 
         What a power cut may have damaged is written again; files of another log are written
-        anew. StorageError when the log itself does not have that root.
+        anew. The database has no leaves before `lost`: a recovery wrote those and synced them.
+        StorageError when the log itself does not have that root.
         """
-        self.files.truncate_to(min(self.files.full_size, size))
+        if self.files.size < lost:
+            raise StorageError(f"the tiles of the first {lost} entries are missing: recover again")
+        self.files.truncate_to(min(max(self.files.full_size, lost), size))
         self._append_until(size)
-        if compact_range(size, self.files).root() != root:
+        if not lost and compact_range(size, self.files).root() != root:
             _log.warning("tiles.rebuilt", size=size)
             self.files.truncate_to(0)
             self._append_until(size)
-            if compact_range(size, self.files).root() != root:
-                raise StorageError("the entries in the database do not lead to the log's root")
+        if compact_range(size, self.files).root() != root:
+            raise StorageError("the entries in the database do not lead to the log's root")
         self._target = size
 
     def offer(self, start: int, leaf_hashes: Sequence[bytes]) -> None:

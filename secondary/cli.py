@@ -101,6 +101,21 @@ def _load(config: Path) -> SecondarySettings:
     return settings
 
 
+@app.command(epilog=EXIT_CODES)
+def export(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="To be made.")],
+    config: Config = DEFAULT_CONFIG,
+) -> None:
+    """Writes what this secondary holds to files, from which a lost primary is rebuilt.
+
+    The secondary runs meanwhile. Send DIR to the board: everything in it is public, and signed.
+    """
+    from secondary.export import export as export_replica  # noqa: PLC0415
+
+    position = export_replica(SecondarySettings.load(config), directory)
+    typer.echo(f"{directory}: the log at size {position.checkpoint.size}")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns its exit code."""
     return run_program(app, arguments)

@@ -144,11 +144,14 @@ class ReplicationService:
         if ours != request.root_hash:
             _log.error("subscriber.forked", node=name, size=request.size, ours=ours)
             return fork(head.checkpoint, ours)
-        if recorded is None:
+        if recorded is None and request.size >= await self._from.pool.run(
+            self._from.reader.first_size
+        ):
             await context.abort(
                 grpc.StatusCode.INVALID_ARGUMENT, f"no batch ends at size {request.size}"
             )
-        if head.size - request.size > self._from.stream_limit:
+        is_lost = request.size < await self._from.pool.run(self._from.reader.first_size)
+        if is_lost or head.size - request.size > self._from.stream_limit:
             _log.info("subscriber.sent_to_snapshot", node=name, size=request.size)
             return need_snapshot(self._from.snapshots.useful(request.size, head.size))
         return None
@@ -235,6 +238,10 @@ class ReplicationService:
         entries = await self._from.pool.run(
             self._from.reader.entries, tile.index * TILE_WIDTH, tile.width
         )
+        if len(entries) < tile.width:
+            await context.abort(
+                grpc.StatusCode.NOT_FOUND, "entries of this bundle were lost with an older primary"
+            )
         return pb.GetEntryBundleResponse(bundle=encode_bundle(entries))
 
     async def _wait_for_leaves(self, size: int, context: Context) -> None:

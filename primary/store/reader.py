@@ -9,10 +9,10 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any, Final
 
-from sqlalchemy import Connection, Select, select
+from sqlalchemy import Connection, Select, func, select
 
 from primary.store.database import Database
-from primary.store.schema import batches, contacts, entries, head, records
+from primary.store.schema import accounts, batches, contacts, entries, head, records
 from primary.store.values import ContactRow, Statistics, StoredBatch, StoredHead, opening_of
 from registry.batch import LoggedEntry, Record
 from registry.contact import Opening
@@ -62,6 +62,23 @@ class Reader:
         """Every record of a kind that has few."""
         with self._database.reading() as connection:
             return _read_records(connection, _after(kind, None))
+
+    def management_keys(self) -> list[tuple[bytes, bytes]]:
+        """Every live holder and the hash of its management key; for a recovery."""
+        with self._database.reading() as connection:
+            query = select(accounts.c.holder_id, accounts.c.management_key_hash)
+            return [(row[0], row[1]) for row in connection.execute(query)]
+
+    def all_contacts(self) -> list[ContactRow]:
+        """Every contact field, what is private included; for a recovery."""
+        with self._database.reading() as connection:
+            return [ContactRow(*row) for row in connection.execute(select(contacts))]
+
+    def first_size(self) -> int:
+        """Where the entries in the database begin: 0, or where a recovered log goes on."""
+        with self._database.reading() as connection:
+            first: int | None = connection.scalar(select(func.min(batches.c.start)))
+        return first or 0
 
     def list_registrations(
         self, after: bytes | None, limit: int, holder_id: bytes | None = None

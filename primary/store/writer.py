@@ -136,6 +136,10 @@ class WriteTransaction:
         """
         self._move_head(before, after)
         self.erased |= bool(rows.erased_contacts)
+        self.load(rows)
+
+    def load(self, rows: CommitRows) -> None:
+        """Writes the rows alone; the head has to be moved with the last of them."""
         write, cursor = self._statements, self._cursor
         write.batches.run(cursor, rows.boundaries)
         write.entries.run(cursor, rows.entries)

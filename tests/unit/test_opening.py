@@ -12,7 +12,8 @@ import pytest
 
 from node.errors import ConfigurationError
 from primary.checkpoint_file import CheckpointFile
-from primary.opening import DoubtfulStateError, check_log
+from primary.errors import DoubtfulStateError
+from primary.opening import check_log
 from primary.store.errors import SchemaError
 from primary.store.store import Store
 from registry.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
