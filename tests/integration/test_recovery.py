@@ -22,8 +22,9 @@ OFFLINE = ("primary.toml", "root.note", "ca.pem", "ca.key", "server.pem", "board
 
 
 @pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[Cluster]:
-    with Cluster(tmp_path / "cluster", secondaries=2) as cluster:
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    # The path of etcd's socket has to be short.
+    with Cluster(tmp_path_factory.mktemp("c"), secondaries=2) as cluster:
         cluster.prepare()
         cluster.start_primary()
         cluster.start_secondaries()

@@ -12,11 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from registry.bucket_tree import BUCKETS, LEVELS
 from registry.errors import MalformedError, ProofError
 from registry.merkle import leaf_hash
 from registry.state_tree import (
-    BUCKETS,
-    LEVELS,
     SLOT_BYTES,
     Location,
     StaleStateError,
