@@ -60,13 +60,8 @@ def remove_sockets(settings: SecondarySettings) -> None:
 
 
 def environment(inherited: Mapping[str, str]) -> dict[str, str]:
-    """The environment without what would change etcd's settings, and the processors it may use.
-
-    Those are half of the machine's, unless GOMAXPROCS says so: whoever writes to it and reads from
-    it needs the others, and Go wakes a thread for each that is idle, several times a change.
-    """
-    kept = {name: value for name, value in inherited.items() if not name.startswith("ETCD_")}
-    return {"GOMAXPROCS": f"{max(1, len(os.sched_getaffinity(0)) // 2)}", **kept}
+    """The environment without what would change etcd's settings."""
+    return {name: value for name, value in inherited.items() if not name.startswith("ETCD_")}
 
 
 def program(settings: SecondarySettings) -> str:
