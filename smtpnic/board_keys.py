@@ -33,7 +33,7 @@ AskPassphrase = Callable[[], str]
 def sign_with_file(
     path: Path, text: str, namespace: str, ask_passphrase: AskPassphrase
 ) -> SshSignature:
-    """By a private key in a file: PKCS#8 or OpenSSH, encrypted or not. ConfigurationError."""
+    """By a private key in a file: PKCS#8, encrypted or not, or OpenSSH. ConfigurationError."""
     return sshsig.sign(load_private_key(path, ask_passphrase), text.encode(), namespace)
 
 
@@ -49,7 +49,9 @@ def load_private_key(path: Path, ask_passphrase: AskPassphrase) -> PrivateKey:
             if "assword" not in str(error):
                 raise
             key = load(data, ask_passphrase().encode())
-    except (TypeError, ValueError, UnsupportedAlgorithm) as error:
+    except UnsupportedAlgorithm as error:
+        raise ConfigurationError(f"{path}: sign with --ssh {path} instead ({error})") from error
+    except (TypeError, ValueError) as error:
         raise ConfigurationError(f"{path} is no key that can be used: {error}") from error
     if isinstance(key, Ed25519PrivateKey):
         return key

@@ -88,11 +88,14 @@ def sign(
     file: TextFile,
     *,
     key: Annotated[
-        Path | None, typer.Option(help="Your private key: PKCS#8 or OpenSSH, encrypted or not.")
+        Path | None, typer.Option(help="Your private key: PKCS#8, encrypted or not, or OpenSSH.")
     ] = None,
     ssh: Annotated[
         Path | None,
-        typer.Option(metavar="KEY.pub", help="Sign by the SSH agent or a security token."),
+        typer.Option(
+            metavar="KEY.pub",
+            help="Sign by the SSH agent, a security token, or an encrypted SSH key.",
+        ),
     ] = None,
     signature: Annotated[
         Path | None,
