@@ -23,7 +23,7 @@ from registry.limits import HASH_BYTES
 from registry.merkle import CompactRange
 from registry.replay import Replay
 from registry.state_tree import StateTree
-from registry.tiles import TILE_WIDTH, TileId, tile_root
+from registry.tiles import TILE_WIDTH, TileId, compact_range, tile_root
 
 BATCHES_A_READ: Final = 64
 # A running primary may commit between two looks; it is not always in the middle of it.
@@ -38,13 +38,15 @@ Progress = Callable[[int, int], None]
 class Report:
     """What was found to hold: the log's size and its records, and how much the tiles cover.
 
-    Tiles that are behind are no fault: the next start writes the rest.
+    Tiles that are behind are no fault: the next start writes the rest. Entries before `lost` are
+    known by their hashes alone, after a recovery.
     """
 
     size: int
     live_keys: int
     zone_serial: int
     tiles_size: int
+    lost: int = 0
 
 
 def audit(settings: PrimarySettings, keys: SigningKeys, progress: Progress) -> Report:
@@ -57,11 +59,36 @@ def audit(settings: PrimarySettings, keys: SigningKeys, progress: Progress) -> R
     try:
         _check_log(store, keys.log, CheckpointFile(settings.checkpoint_file))
         head = store.reader.head()
+        lost = store.reader.first_size()
+        if lost:
+            return _check_recovered(settings.tiles_dir, head, lost)
         tiles = _Tiles(settings.tiles_dir)
         live_keys, serial = _replay(store.reader, keys.log, head, tiles, progress)
         return Report(head.size, live_keys, serial, tiles.finish())
     finally:
         store.close()
+
+
+def _check_recovered(tiles: Path, head: StoredHead, lost: int) -> Report:
+    """A log whose beginning was lost: its records were checked, its hashes are in the tiles."""
+    if head.state is None or compact_range(head.size, _TileReader(tiles)).root() != head.root:
+        raise RootMismatchError("the tiles do not lead to the root of the log")
+    return Report(head.size, head.state.live_keys, head.state.zone_serial, head.size, lost)
+
+
+class _TileReader:
+    """Reads tile files, and never writes; a `registry.tiles.TileReader`."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def read(self, tile: TileId) -> bytes:
+        """The tile's hashes."""
+        path = self._directory / TileId(tile.level, tile.index).path()
+        data = path.read_bytes() if path.exists() else b""
+        if len(data) < tile.width * HASH_BYTES:
+            raise RootMismatchError(f"{path} is missing, or cut off")
+        return data[: tile.width * HASH_BYTES]
 
 
 def _check_log(store: Store, signer: LogSigner, checkpoint_file: CheckpointFile) -> None:

@@ -250,6 +250,8 @@ def check(config: options.Config = options.DEFAULT_CONFIG) -> None:
             load_keys(settings),
             lambda done, size: bar.update(task, completed=done, total=size),
         )
+    if report.lost:
+        typer.echo(f"recovered: entries before {report.lost} are known by their hashes alone")
     typer.echo(
         f"{report.size} entries lead to the signed root; {report.live_keys} live keys; "
         f"zone serial {report.zone_serial}; the tiles cover {report.tiles_size} entries"

@@ -10,6 +10,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from primary.feed import Feed
+from registry.root import Root
 
 # From one sync of a fast disk to one of a bad day.
 COMMIT_BUCKETS: Final = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.25, 1.0, 5.0)
@@ -39,11 +40,24 @@ class PrimaryMetrics:
         self.snapshot_seconds = Gauge(
             "smtpnic_snapshot_seconds", "What the last snapshot took.", registry=self.registry
         )
+        self._root_version = Gauge(
+            "smtpnic_root_version", "Version of the board's root.", registry=self.registry
+        )
+        self._root_expires = Gauge(
+            "smtpnic_root_expires_timestamp_seconds",
+            "When the root expires.",
+            registry=self.registry,
+        )
         self.certificate_expires = Gauge(
             "smtpnic_certificate_expires_timestamp_seconds",
             "When the listeners' certificate ends.",
             registry=self.registry,
         )
+
+    def watch_root(self, current: Callable[[], Root]) -> None:
+        """Shows the board's root, which `current` gives."""
+        self._root_version.set_function(lambda: current().version)
+        self._root_expires.set_function(lambda: current().expires_s)
 
     def watch_queue(self, depth: Callable[[], int]) -> None:
         """Shows how many changes wait to be committed."""

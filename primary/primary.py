@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from node.logging import get_logger
+from node.root_expiry import tell_of_expiry
 from node.tile_files import TileFiles
 from node.tls import read_certificates
 from primary import pki
@@ -212,6 +213,8 @@ class Primary:
         self._show(head)
         certificate = read_certificates(settings.tls.certificate)
         self._metrics.certificate_expires.set(pki.expires(certificate).timestamp())
+        self._metrics.watch_root(lambda: self._opened.keys.log.chain.current)
+        tell_of_expiry(self._opened.keys.log.chain.current)
         self._metrics.watch_queue(lambda: self._intake.waiting)
         self._metrics.watch_tiles(lambda: self._tiles.files.size)
         self._metrics.watch_feed(self._log.feed)

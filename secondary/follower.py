@@ -14,6 +14,7 @@ from node.errors import StorageError
 from node.failpoints import failpoint
 from node.logging import get_logger
 from node.retry import Backoff
+from node.root_expiry import tell_of_expiry
 from registry.batch import Batch
 from registry.checkpoint import open_checkpoint
 from registry.errors import ForkError, UnknownCriticalKindError, VerificationError
@@ -244,6 +245,7 @@ class Follower:
         # Before any checkpoint: they say who may sign one.
         self._roots.take(self._upstream.roots(self._roots.wanted_after))
         replica.know_roots()
+        tell_of_expiry(self._roots.chain.current)
         self._see(replica, self._upstream.newest_checkpoint())
         with self._upstream.subscribe(replica.size, replica.root) as events:
             self._subscription = events

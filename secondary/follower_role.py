@@ -61,7 +61,7 @@ class _Process:
         service = MirrorService(settings, self._board, prover, self._roots)
         self._mirror = MirrorServer(settings.mirror, identity, service)
         metrics = CollectorRegistry()
-        metrics.register(FollowerMetrics(self._board))
+        metrics.register(FollowerMetrics(self._board, self._roots))
         self._monitoring = MonitoringServer(settings.follower.http, metrics, self._unready_reason)
         stack.callback(self._monitoring.close)
 

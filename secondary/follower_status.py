@@ -14,6 +14,7 @@ from prometheus_client.registry import Collector
 
 from node.logging import get_logger
 from registry.errors import VerificationError
+from secondary.roots import Roots
 
 _log = get_logger("follower")
 
@@ -94,12 +95,17 @@ class StatusBoard:
 class FollowerMetrics(Collector):
     """The status as metrics, made when they are asked for."""
 
-    def __init__(self, board: StatusBoard) -> None:
+    def __init__(self, board: StatusBoard, roots: Roots) -> None:
         self._board = board
+        self._roots = roots
 
     def collect(self) -> Iterator[Metric]:
         """The metrics of this moment."""
-        status = self._board.now
+        status, root = self._board.now, self._roots.chain.current
+        yield _gauge("smtpnic_root_version", "Version of the board's root.", root.version)
+        yield _gauge(
+            "smtpnic_root_expires_timestamp_seconds", "When the root expires.", root.expires_s
+        )
         yield _gauge(
             "smtpnic_follower_size", "Entries of the log that the replica holds.", status.size
         )

@@ -135,6 +135,8 @@ def test_a_lost_primary_is_rebuilt_from_its_mirrors(cluster: Cluster, tmp_path: 
     for address in (BEFORE, AFTER, LATER):
         wait_for(cluster, address)
 
+    assert "recovered: entries before" in primary(cluster, "check")
+
     # A secondary that begins now has all of it too.
     newcomer = cluster.secondaries[0]
     newcomer.process.stop()
