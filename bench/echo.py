@@ -16,8 +16,8 @@ import grpc
 import uvloop
 
 from node.endpoint import Endpoint
+from node.listener import Capacity, Listener, Service
 from node.tls import Identity, server_credentials
-from primary.server import Capacity, Listener, Service
 from registry.wire.v1 import registration_pb2 as pb
 
 CAPACITY = Capacity(connections=1000, calls=2000)

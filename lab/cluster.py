@@ -23,6 +23,9 @@ READY_SECONDS = 60.0
 PUBLIC_PORT = 7441
 NODES_PORT = 7442
 MIRROR_PORT = 7443
+PRIMARY_LOG_PORT = 7444
+LOG_PORT = 7445
+RELAY_PORT = 7446
 PRIMARY_HTTP_PORT = 7440
 FOLLOWER_HTTP_PORT = 7450
 DNS_HTTP_PORT = 7451
@@ -125,9 +128,11 @@ class Cluster:
         *,
         primary_env: Mapping[str, str] | None = None,
         secondary_env: Mapping[str, str] | None = None,
+        network: str = "",
     ) -> None:
+        """At a loopback network of its own, unless the first three octets of another are given."""
         self.root = root
-        self.network = loopback_network()
+        self.network = network or loopback_network()
         self.primary_address = f"{self.network}.10"
         self.primary_dir = root / "primary"
         self.primary_env = dict(primary_env or {})
@@ -187,6 +192,7 @@ class Cluster:
             f"--address={self.primary_address}",
             f"--public={self.primary_address}:{PUBLIC_PORT}",
             f"--nodes={self.primary_address}:{NODES_PORT}",
+            f"--log={self.primary_address}:{PRIMARY_LOG_PORT}",
             f"--http={self.primary_address}:{PRIMARY_HTTP_PORT}",
             "--lab",
         ]

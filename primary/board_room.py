@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from node.logging import get_logger
+from node.read_pool import ReadPool
 from primary.board_changes import Align, BoardChange, Enact, PublishRoot
 from primary.intake import Intake
 from primary.log_signer import LogSigner
 from primary.proposals import Proposals
-from primary.read_pool import ReadPool
 from primary.store.reader import Reader
 from registry import decision, root
 from registry.address import Address

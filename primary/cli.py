@@ -37,6 +37,7 @@ def init(
     address: options.PrimaryAddresses = None,
     public: options.PublicListen = "127.0.0.1:7441",
     nodes: options.NodesListen = "127.0.0.1:7442",
+    log: options.LogListen = "127.0.0.1:7444",
     http: options.HttpListen = "127.0.0.1:7440",
     store: options.StoreUrl = "",
     board: options.BoardFile = None,
@@ -58,6 +59,7 @@ def init(
         _endpoint(public),
         _endpoint(nodes),
         _endpoint(http),
+        _endpoint(log),
         store,
         lab,
         *_board(board),
@@ -91,6 +93,7 @@ def enroll(
     whois_port: options.Port = 4343,
     mirror_port: options.Port = 7443,
     http_port: options.FirstHttpPort = 7450,
+    log_port: options.ReadingPort = 7445,
     http_address: options.NodeHttpAddress = "",
 ) -> None:
     """Enrols a node: writes a directory with which a secondary can start.
@@ -108,7 +111,7 @@ def enroll(
         names,
         listen or address[0],
         http_address or enrolment.loopback_of(names),
-        enrolment.Ports(dns_port, whois_port, mirror_port, http_port),
+        enrolment.Ports(dns_port, whois_port, mirror_port, log_port, http_port),
         _endpoint(upstream) if upstream else enrolment.upstream_of(settings),
         zone or settings.origin,
         tuple(etcd or ()),
@@ -158,6 +161,19 @@ def snapshot(config: options.Config = options.DEFAULT_CONFIG) -> None:
 
     made = make_snapshot(PrimarySettings.load(config).administration.socket)
     typer.echo(f"{made.name}  {made.bytes} bytes")
+
+
+@app.command(epilog=EXIT_CODES)
+def forget_cosigner(
+    name: options.NodeName, config: options.Config = options.DEFAULT_CONFIG
+) -> None:
+    """Lets a node cosign with a new key; the next one that it shows counts from then on."""
+    from primary.cosigner_keys import CosignerKeys  # noqa: PLC0415
+
+    settings = PrimarySettings.load(config)
+    if not CosignerKeys(settings.cosigners_dir, settings.origin).forget(name):
+        raise ConfigurationError(f"no key of {name} is known")
+    typer.echo(f"{name} may show a new key")
 
 
 @app.command(epilog=EXIT_CODES)

@@ -28,6 +28,7 @@ class Ports:
     dns: int
     whois: int
     mirror: int
+    log: int
     http: int
 
 
@@ -123,6 +124,7 @@ def _settings(settings: PrimarySettings, node: Enrolment) -> list[Table]:
         ),
         Table("whois", (), (("listen", at(ports.whois)), metrics_at(2))),
         Table("mirror", (), (("listen", at(ports.mirror)),)),
+        Table("log", (), (("listen", at(ports.log)),)),
         Table(
             "etcd",
             ("Without endpoints, the secondary starts an etcd of its own.",),

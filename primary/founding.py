@@ -47,6 +47,7 @@ class Plan:
     public: Endpoint
     nodes: Endpoint
     http: Endpoint
+    log: Endpoint
     store: str
     lab: bool
     threshold: int = 0
@@ -155,6 +156,7 @@ def _settings(plan: Plan) -> list[Table]:
         ),
         Table("public", ("Registration, for anyone, over TLS.",), _listen(plan.public)),
         Table("nodes", ("The log's stream, for enrolled nodes.",), _listen(plan.nodes)),
+        Table("log", ("The log for anyone's tools, over plain HTTP.",), _listen(plan.log)),
         Table("http", ("Metrics and health, without TLS: keep it private.",), _listen(plan.http)),
     ]
 

@@ -6,8 +6,8 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 
+from node.stream_events import freshness_event
 from primary.public_log import PublicLog
-from primary.services.events import freshness_event
 from registry.checkpoint import cosign
 from registry.note import Cosigner
 

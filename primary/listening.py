@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
+from node.admission import by_certificate
+from node.listener import Capacity, Listener, Service
 from node.logging import get_logger
 from node.tls import Identity, read_certificates, server_credentials
-from primary.server import Capacity, Listener, Service
-from primary.services.admission import by_certificate
 from primary.settings import NodesSettings, PrimarySettings, PublicSettings
 
 # One person and a script or two; a bulk import may come this way too.

@@ -9,7 +9,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from primary.feed import Feed
+from node.feed import Feed
+from primary.cosignatures import Cosignatures
 from registry.root import Root
 
 # From one sync of a fast disk to one of a bad day.
@@ -48,6 +49,7 @@ class PrimaryMetrics:
             "When the root expires.",
             registry=self.registry,
         )
+        self._count_mirrors()
         self.certificate_expires = Gauge(
             "smtpnic_certificate_expires_timestamp_seconds",
             "When the listeners' certificate ends.",
@@ -58,6 +60,24 @@ class PrimaryMetrics:
         """Shows the board's root, which `current` gives."""
         self._root_version.set_function(lambda: current().version)
         self._root_expires.set_function(lambda: current().expires_s)
+
+    def _count_mirrors(self) -> None:
+        self.cosignatures_refused = Counter(
+            "smtpnic_cosignatures_refused",
+            "Cosignatures of mirrors refused, by what was wrong.",
+            ["why"],
+            registry=self.registry,
+        )
+        self.forked = Gauge(
+            "smtpnic_forked",
+            "1 when a mirror was found to hold another log that the log's key signed.",
+            registry=self.registry,
+        )
+        self.behind_mirrors = Gauge(
+            "smtpnic_behind_mirrors",
+            "1 when a mirror cosigned more of the log than there is here.",
+            registry=self.registry,
+        )
 
     def watch_queue(self, depth: Callable[[], int]) -> None:
         """Shows how many changes wait to be committed."""
@@ -70,6 +90,10 @@ class PrimaryMetrics:
         Gauge(
             "smtpnic_tiles_size", "Entries that the hash tiles cover.", registry=self.registry
         ).set_function(size)
+
+    def watch_cosignatures(self, cosignatures: Cosignatures) -> None:
+        """Shows what each mirror cosigned last."""
+        self.registry.register(_CosignatureCollector(cosignatures))
 
     def watch_feed(self, feed: Feed) -> None:
         """Shows the subscribers and how far behind each one is."""
@@ -103,3 +127,25 @@ class _FeedCollector(Collector):
         for name, behind in worst.items():
             lag.add_metric([name], behind)
         yield lag
+
+
+class _CosignatureCollector(Collector):
+    def __init__(self, cosignatures: Cosignatures) -> None:
+        self._cosignatures = cosignatures
+
+    def collect(self) -> Iterable[Metric]:
+        """Size and time by node."""
+        sizes = GaugeMetricFamily(
+            "smtpnic_mirror_cosigned_size",
+            "Entries of the log that a mirror last cosigned.",
+            labels=["node"],
+        )
+        times = GaugeMetricFamily(
+            "smtpnic_mirror_cosigned_timestamp_seconds",
+            "When a mirror last cosigned, by its own clock.",
+            labels=["node"],
+        )
+        for node, vouched in list(self._cosignatures.vouched.items()):
+            sizes.add_metric([node], vouched.size)
+            times.add_metric([node], vouched.time_s)
+        return (sizes, times)

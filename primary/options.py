@@ -28,6 +28,9 @@ NodesListen = Annotated[
 HttpListen = Annotated[
     str, typer.Option(metavar="HOST:PORT", help="Metrics and health; keep it private.")
 ]
+LogListen = Annotated[
+    str, typer.Option(metavar="HOST:PORT", help="The log for anyone's tools, over plain HTTP.")
+]
 StoreUrl = Annotated[
     str, typer.Option(metavar="URL", help="postgresql://... instead of an SQLite file.")
 ]
@@ -69,5 +72,11 @@ EtcdEndpoints = Annotated[
 Port = Annotated[int, typer.Option(min=1, max=65535)]
 FirstHttpPort = Annotated[
     int, typer.Option(min=1, max=65533, help="Metrics: this port and the next two.")
+]
+ReadingPort = Annotated[
+    int, typer.Option(min=1, max=65535, help="The log for anyone's tools, over plain HTTP.")
+]
+RelayPort = Annotated[
+    int, typer.Option(min=1, max=65535, help="Where other secondaries may follow this one.")
 ]
 NodeHttpAddress = Annotated[str, typer.Option(metavar="IP", help="Metrics (default: loopback).")]

@@ -11,13 +11,21 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
+from node.feed import Feed, FeedLimits
+from node.listener import Handlers, Listener
+from node.log_http import LogServer
 from node.logging import get_logger
+from node.read_pool import ReadPool
+from node.replication_service import ReplicationService, Sources
 from node.root_expiry import tell_of_expiry
+from node.snapshot_files import SnapshotFiles
+from node.snapshot_maker import SnapshotMaker
+from node.stream_events import batch_event
 from node.tile_files import TileFiles
 from node.tls import read_certificates
 from primary import pki
 from primary.board_room import BoardRoom
-from primary.feed import Feed, FeedLimits
+from primary.cosigner_keys import CosignerKeys
 from primary.freshness import Freshness
 from primary.head import Head
 from primary.intake import Intake
@@ -25,21 +33,17 @@ from primary.listening import open_listeners
 from primary.metrics import PrimaryMetrics
 from primary.proposals import Proposals
 from primary.public_log import PublicLog
-from primary.read_pool import ReadPool
+from primary.published_log import PrimaryLog
 from primary.sequencer import Committed, Sequencer
-from primary.server import Listener
 from primary.services.administration import About, AdministrationService
 from primary.services.backlog import Backlog
 from primary.services.board_service import BoardService
 from primary.services.bulk import BulkSubmission
-from primary.services.events import batch_event
+from primary.services.cosignature_reports import CosignatureReports, ReportSources
 from primary.services.queries import Queries
 from primary.services.registry_service import RegistryService
-from primary.services.replication import ReplicationService, Sources
 from primary.settings import PrimarySettings
 from primary.signing_keys import SigningKeys
-from primary.snapshot_maker import SnapshotMaker
-from primary.snapshots import SnapshotFiles
 from primary.store.errors import FencedError, StoreUnavailableError
 from primary.store.store import Store
 from primary.tile_keeper import TileKeeper
@@ -88,6 +92,12 @@ class Primary:
             settings.intake.bulk_requests,
             settings.public.idle_seconds,
         )
+        self._log_server = LogServer(
+            settings.log.listen,
+            PrimaryLog(self._log, opened.tile_files, reader),
+            connections=settings.log.connections,
+            per_client=settings.log.connections_per_client,
+        )
         self._room = BoardRoom(
             opened.keys.log,
             Proposals(settings.proposals_dir),
@@ -109,6 +119,7 @@ class Primary:
         await self._pool.run(self._tiles.catch_up, head.size, head.root, lost)
         for listener in self._listeners:
             await listener.start()
+        self._log_server.start()
         set_phase("")
         _log.info("primary.ready", origin=self._opened.settings.origin, size=head.size)
         parts = [
@@ -178,6 +189,7 @@ class Primary:
 
     async def _end(self, parts: list[asyncio.Task[Any]]) -> None:
         await asyncio.gather(*(listener.stop(0) for listener in self._listeners))
+        await asyncio.to_thread(self._log_server.close)
         for part in parts:
             part.cancel()
         await asyncio.gather(*parts, return_exceptions=True)
@@ -188,25 +200,45 @@ class Primary:
     def _make_listeners(self) -> list[Listener]:
         settings, reader = self._opened.settings, self._opened.store.reader
         queries = Queries(reader, self._log, self._pool)
-        backlog = Backlog(reader, self._opened.keys.log, self._pool)
+        backlog = Backlog(
+            self._log,
+            reader,
+            self._opened.keys.log,
+            self._pool,
+            tiles=self._tiles,
+            snapshots=self._snapshots,
+            stream_limit=settings.stream_limit,
+        )
+        signer = self._opened.keys.log
         sources = Sources(
             self._log,
             backlog,
-            reader,
             self._tiles,
-            self._snapshots,
+            self._snapshots.files,
             self._pool,
-            settings.stream_limit,
-            self._opened.keys.log,
+            lambda: signer.chain,
         )
         about = About(version("smtp-registry"), settings.origin, self._opened.store.kind)
         return open_listeners(
             settings,
             RegistryService(self._intake, queries, self._bulk, self._metrics).service(),
             BoardService(self._room, reader, self._pool).service(),
-            ReplicationService(sources).service(),
+            ReplicationService(sources, self._reports()).service(),
             AdministrationService(about, self._log, self._snapshots).service(),
         )
+
+    def _reports(self) -> Handlers:
+        settings, signer = self._opened.settings, self._opened.keys.log
+        sources = ReportSources(
+            self._log,
+            self._tiles,
+            self._pool,
+            CosignerKeys(settings.cosigners_dir, settings.origin),
+            lambda: signer.chain,
+            settings.data_dir,
+            self._metrics,
+        )
+        return {"ReportCosignature": CosignatureReports(sources, self._log.cosignatures).handler()}
 
     def _watch(self) -> None:
         settings, head = self._opened.settings, self._log.head
@@ -218,6 +250,7 @@ class Primary:
         self._metrics.watch_queue(lambda: self._intake.waiting)
         self._metrics.watch_tiles(lambda: self._tiles.files.size)
         self._metrics.watch_feed(self._log.feed)
+        self._metrics.watch_cosignatures(self._log.cosignatures)
 
     def _show(self, head: Head) -> None:
         self._metrics.log_size.set(head.size)

@@ -81,6 +81,15 @@ class HttpSettings(Section):
     listen: SettingsEndpoint = Endpoint("127.0.0.1", 7440)
 
 
+class LogSettings(Section):
+    """[log]: the log for anyone's tools, C2SP tlog-tiles over plain HTTP."""
+
+    listen: SettingsEndpoint = Endpoint("127.0.0.1", 7444)
+    # Open at once, and those of one address; a proxy before it is one address.
+    connections: Positive = 64
+    connections_per_client: Positive = 16
+
+
 class IntakeSettings(Section):
     """[intake]: what may wait to be committed."""
 
@@ -129,6 +138,7 @@ class PrimarySettings(Settings):
     authority: AuthoritySettings = Field(default_factory=AuthoritySettings)
     administration: AdministrationSettings = Field(default_factory=AdministrationSettings)
     http: HttpSettings = Field(default_factory=HttpSettings)
+    log: LogSettings = Field(default_factory=LogSettings)
     intake: IntakeSettings = Field(default_factory=IntakeSettings)
 
     @property
@@ -150,6 +160,11 @@ class PrimarySettings(Settings):
     def tiles_dir(self) -> Path:
         """The log's hash tiles."""
         return self.data_dir / "tiles"
+
+    @property
+    def cosigners_dir(self) -> Path:
+        """The public key that each mirror cosigns with."""
+        return self.data_dir / "cosigners"
 
     @property
     def snapshots_dir(self) -> Path:

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Final
 
 from node.exits import ExitCode, exit_code
+from node.snapshot_files import SnapshotFile, SnapshotFiles
 from primary.settings import PrimarySettings
 from primary.signing_keys import load_keys
-from primary.snapshots import SnapshotFile, SnapshotFiles
 from primary.store.reader import Reader, SnapshotView
 from primary.store.store import Store
 from registry.batch import SignedState

@@ -21,6 +21,11 @@ def status_lines(status: pb.PrimaryStatus) -> Iterator[str]:
             f"subscriber   {subscriber.name} from {subscriber.peer}, "
             f"{behind} behind, since {_time(subscriber.since_ms)}"
         )
+    for mirror in status.mirrors:
+        yield (
+            f"cosigned by  {mirror.name}, {max(0, status.size - mirror.size)} behind, "
+            f"at {_time(mirror.cosigned_ms)}"
+        )
     for snapshot in status.snapshots:
         yield f"snapshot     {snapshot.name}, {snapshot.bytes} bytes"
 
@@ -40,6 +45,15 @@ def status_json(status: pb.PrimaryStatus) -> str:
             "subscribers": [
                 {"name": one.name, "peer": one.peer, "size": one.size, "since_ms": one.since_ms}
                 for one in status.subscribers
+            ],
+            "mirrors": [
+                {
+                    "name": one.name,
+                    "size": one.size,
+                    "cosigned_ms": one.cosigned_ms,
+                    "reported_ms": one.reported_ms,
+                }
+                for one in status.mirrors
             ],
             "snapshots": [
                 {"name": one.name, "size": one.size, "bytes": one.bytes} for one in status.snapshots

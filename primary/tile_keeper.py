@@ -9,9 +9,9 @@ from typing import Final
 
 from node.errors import StorageError
 from node.logging import get_logger
+from node.read_pool import ReadPool
 from node.tile_files import TileFiles
-from primary.read_pool import ReadPool
-from registry.tiles import compact_range
+from registry.tiles import TileId, compact_range
 
 # Leaf hashes read from the log at a time.
 LEAVES_A_READ: Final = 4096
@@ -30,7 +30,7 @@ _log = get_logger("tiles")
 class TileKeeper:
     """Writes tiles in the background; `files` is for reading what `files.size` covers.
 
-    All methods are for the event loop's thread, but for `catch_up`.
+    All methods are for the event loop's thread, but for `catch_up` and `read`.
     """
 
     def __init__(self, files: TileFiles, read_leaves: ReadLeaves, pool: ReadPool) -> None:
@@ -91,6 +91,10 @@ class TileKeeper:
         """Returns when the files cover `size`; TimeoutError after so many seconds."""
         async with asyncio.timeout(seconds), self._grown:
             await self._grown.wait_for(lambda: self.files.size >= size)
+
+    def read(self, tile: TileId) -> bytes:
+        """The tile's hashes; any thread may ask. StorageError."""
+        return self.files.read(tile)
 
     async def close(self) -> None:
         """Makes the last tile durable; after `run` has ended."""

@@ -7,6 +7,8 @@ breaks its protocol; asking another source may help, accepting it never does.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 
 class RegistryError(Exception):
     """Base of every error the registry raises on purpose."""
@@ -77,13 +79,28 @@ class ProofError(VerificationError):
     """A Merkle proof that does not lead to the signed root."""
 
 
-class ForkError(VerificationError):
-    """Two checkpoints, both signed, that cannot be of one log: evidence, keep both notes."""
+@dataclass(frozen=True, slots=True)
+class ForkProof:
+    """Shows a fork of two sizes: the root that the larger log had at the smaller one's size.
 
-    def __init__(self, ours: bytes, theirs: bytes) -> None:
-        super().__init__("two signed checkpoints disagree", ours, theirs)
+    `path` is the consistency proof (RFC 6962, 2.1.2) from there to the larger log.
+    """
+
+    root: bytes
+    path: tuple[bytes, ...]
+
+
+class ForkError(VerificationError):
+    """Two checkpoints, both signed, that cannot be of one log: evidence, keep both notes.
+
+    `proof` is there where the checkpoints are of two sizes.
+    """
+
+    def __init__(self, ours: bytes, theirs: bytes, proof: ForkProof | None = None) -> None:
+        super().__init__("two signed checkpoints disagree", ours, theirs, proof)
         self.ours = ours
         self.theirs = theirs
+        self.proof = proof
 
     def __str__(self) -> str:
         return "two signed checkpoints disagree"

@@ -94,6 +94,11 @@ def tile_at(level: int, index: int, size: int) -> TileId:
     return TileId(level, index, min(TILE_WIDTH, hashes - index * TILE_WIDTH))
 
 
+def leaves_under(tile: TileId) -> int:
+    """The size of the smallest log that has the tile."""
+    return (tile.index * TILE_WIDTH + tile.width) << (TILE_HEIGHT * tile.level)
+
+
 def tiles_between(old_size: int, new_size: int) -> list[TileId]:
     """The tiles to write when a log grows, the lowest level first: what is new or grew."""
     tiles = []
@@ -181,6 +186,19 @@ def decode_bundle(bundle: bytes) -> list[bytes]:
         if length > MAX_ENTRY_BYTES or len(entries) == TILE_WIDTH:
             raise LimitError("an entry bundle with too large or too many entries")
         entries.append(bundle[start:at])
+    return entries
+
+
+def leading_entries(data: bytes, count: int) -> list[bytes]:
+    """The first `count` entries of what may be a bundle, fewer where it ends or is none."""
+    entries: list[bytes] = []
+    at = 0
+    while len(entries) < count:
+        start = at + _LENGTH_BYTES
+        at = start + int.from_bytes(data[at:start])
+        if at > len(data) or start > len(data):
+            break
+        entries.append(data[start:at])
     return entries
 
 

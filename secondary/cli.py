@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +21,14 @@ EXIT_CODES: Final = (
 )
 
 Config = Annotated[Path, config_option("SMTPNIC_SECONDARY_CONFIG")]
+UpstreamOption = Annotated[
+    str,
+    typer.Option(
+        "--upstream",
+        metavar="HOST:PORT",
+        help="Follow this node instead of the settings' own: the primary, or another secondary.",
+    ),
+]
 DEFAULT_CONFIG: Final = Path("secondary.toml")
 
 app = new_program(
@@ -30,7 +39,7 @@ app = new_program(
 
 
 @app.command(epilog=EXIT_CODES)
-def run(config: Config = DEFAULT_CONFIG) -> None:
+def run(config: Config = DEFAULT_CONFIG, *, upstream: UpstreamOption = "") -> None:
     """Runs everything on this machine until SIGTERM or SIGINT; then it drains and ends with 0.
 
     It starts an etcd of its own, unless the settings give endpoints, and the role processes,
@@ -38,17 +47,19 @@ def run(config: Config = DEFAULT_CONFIG) -> None:
     """
     from secondary.supervisor import run as run_supervisor  # noqa: PLC0415
 
+    _follow(upstream)
     settings = _load(config)
     warn_of_root()
     run_supervisor(settings, config.resolve())
 
 
 @app.command(epilog=EXIT_CODES)
-def follower(config: Config = DEFAULT_CONFIG) -> None:
+def follower(config: Config = DEFAULT_CONFIG, *, upstream: UpstreamOption = "") -> None:
     """Runs the role that follows the log and writes the replica in etcd."""
     from secondary.follower_role import run as run_follower  # noqa: PLC0415
 
-    run_follower(_load(config))
+    _follow(upstream)
+    run_follower(_load(config), config.resolve())
 
 
 @app.command(epilog=EXIT_CODES)
@@ -93,6 +104,12 @@ def preflight(config: Config = DEFAULT_CONFIG) -> None:
         is_good = is_good and finding.verdict is not Verdict.BAD
     if not is_good:
         raise typer.Exit(ExitCode.FAILED)
+
+
+def _follow(upstream: str) -> None:
+    """Put the option above the settings, for the role processes too."""
+    if upstream:
+        os.environ["SMTPNIC_SECONDARY_UPSTREAM"] = upstream
 
 
 def _load(config: Path) -> SecondarySettings:

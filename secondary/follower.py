@@ -12,6 +12,7 @@ from random import Random
 
 from node.errors import StorageError
 from node.failpoints import failpoint
+from node.fork_file import keep_evidence
 from node.logging import get_logger
 from node.retry import Backoff
 from node.root_expiry import tell_of_expiry
@@ -19,13 +20,14 @@ from registry.batch import Batch
 from registry.checkpoint import open_checkpoint
 from registry.errors import ForkError, UnknownCriticalKindError, VerificationError
 from registry.replay import VerifiedBatch
+from secondary.audience import Audience
 from secondary.background import run_in_background
 from secondary.cursor import open_freshness
 from secondary.etcd import EtcdStore
 from secondary.etcd_contact import EtcdContact
 from secondary.etcd_values import EtcdError, EtcdFull, EtcdUnavailable, FenceLost
 from secondary.follower_status import Phase, StatusBoard
-from secondary.fork import UpstreamTiles, judge, keep_evidence
+from secondary.fork import UpstreamTiles, judge
 from secondary.generations import KEEP_SECONDS, Generations
 from secondary.log_tiles import LogTiles
 from secondary.replica import Replica, ReplicaDamagedError, Stored
@@ -34,6 +36,7 @@ from secondary.roots import Roots
 from secondary.settings import SecondarySettings
 from secondary.snapshot_loader import SnapshotLoader
 from secondary.upstream import (
+    MAX_PATH,
     Event,
     ForkClaim,
     FreshnessNote,
@@ -60,8 +63,11 @@ class Follower:
         board: StatusBoard,
         *,
         roots: Roots,
+        audience: Audience | None = None,
     ) -> None:
+        """`audience` hears what is stored; it may not keep the follower waiting."""
         self._settings = settings
+        self._audience = audience or Audience()
         self._store = store
         self._upstream = upstream
         self._tiles = tiles
@@ -79,6 +85,7 @@ class Follower:
         self._stopping = threading.Event()
         self._reopen = threading.Event()
         self._opened: Opened | None = None
+        self._fork: ForkError | None = None
         self._subscription: Subscription | None = None
         self._kept = 0.0
 
@@ -104,6 +111,11 @@ class Follower:
         self._reopen.set()
         self._break_off()
 
+    def freeze(self, fork: ForkError) -> None:
+        """End following: somebody found that the log has forked."""
+        self._fork = fork
+        self._break_off()
+
     def _break_off(self) -> None:
         subscription = self._subscription
         if subscription is not None:
@@ -112,7 +124,10 @@ class Follower:
     def _attempt(self) -> float:
         """Open what is not open, and follow until something happens; seconds to wait then."""
         try:
-            self._follow(self._open())
+            opened = self._open()
+            if self._fork is not None:
+                raise self._fork
+            self._follow(opened)
         except ForkError as error:
             return self._forked(error)
         except (ReplicaDamagedError, StorageError, EtcdError) as error:
@@ -155,6 +170,7 @@ class Follower:
         return self._settings.follower.distrust_seconds
 
     def _forked(self, error: ForkError) -> float:
+        self._audience.forked(error)
         try:
             path = keep_evidence(error, self._settings.data_dir)
         except StorageError as refused:
@@ -222,6 +238,7 @@ class Follower:
         replica = opened.replica
         self._tiles.begin(replica.compact_range)
         self._opened = opened
+        self._audience.opened(replica)
         self._etcd_answered()
         if replica.stored is not None:
             position = replica.stored.position
@@ -247,10 +264,11 @@ class Follower:
         replica.know_roots()
         tell_of_expiry(self._roots.chain.current)
         self._see(replica, self._upstream.newest_checkpoint())
+        self._board.set(path=self._place())
         with self._upstream.subscribe(replica.size, replica.root) as events:
             self._subscription = events
-            # `stop` may have looked for a subscription before there was one.
-            if self._stopping.is_set():
+            # `stop` and `freeze` may have looked for a subscription before there was one.
+            if self._stopping.is_set() or self._fork is not None:
                 return
             self._board.enter(Phase.FOLLOWING)
             for event in events:
@@ -259,6 +277,15 @@ class Follower:
                 self._keep_claim()
                 if self._opened is not opened:
                     return
+
+    def _place(self) -> tuple[str, ...]:
+        """The nodes from the primary to this one; UpstreamRefused if they lead in a circle."""
+        name, path = self._settings.name, self._upstream.path
+        if name in path or len(path) >= MAX_PATH:
+            raise UpstreamRefused(
+                f"it follows {' and '.join(path)}: choose another upstream for {name}"
+            )
+        return (*path, name)
 
     def _see(self, replica: Replica, note: bytes) -> None:
         """Take notice of a checkpoint that the upstream shows; ForkError: it is of another log."""
@@ -295,6 +322,7 @@ class Follower:
         failpoint("apply.after_transaction")
         replica.advance(verified)
         self._show(replica, verified.time_ms, verified.state.zone_serial)
+        self._audience.stored(batch, verified)
         if opened.pending is not None and opened.pending.is_due(replica.size):
             served = self._generations.flip(opened.pending.claim, opened.pending.served)
             replica.guard = served.guard
@@ -329,6 +357,7 @@ class Follower:
         if checkpoint.size != replica.size or not self._is_news(replica, freshness.time_s):
             return
         self._board.set(freshness_ms=freshness.time_s * 1000)
+        self._audience.fresh(note, checkpoint)
         try:
             replica.freshen(note)
         except FenceLost:

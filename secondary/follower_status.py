@@ -14,6 +14,7 @@ from prometheus_client.registry import Collector
 
 from node.logging import get_logger
 from registry.errors import VerificationError
+from secondary.peers import Peer
 from secondary.roots import Roots
 
 _log = get_logger("follower")
@@ -49,6 +50,15 @@ class FollowerStatus:
     live_keys: int = 0
     # The largest size the upstream has shown, signed.
     upstream_size: int = 0
+    # The nodes that the log comes through, from the primary's follower to this one.
+    path: tuple[str, ...] = ()
+    # What this mirror cosigned last; and why the primary does not hear of it, empty if it does.
+    cosigned_size: int = 0
+    cosigned_ms: int = 0
+    cosigning_problem: str = ""
+    # Why nobody should be sent here, though it answers; empty when all is well.
+    out_of_rotation: str = ""
+    peers: tuple[Peer, ...] = ()
 
 
 class StatusBoard:
@@ -126,6 +136,11 @@ class FollowerMetrics(Collector):
             "Time of the last freshness cosignature, since 1970.",
             status.freshness_ms / 1000,
         )
+        yield from _cosigning_metrics(status)
+        yield from _peer_metrics(status)
+        yield from self._phases(status)
+
+    def _phases(self, status: FollowerStatus) -> Iterator[Metric]:
         phases = GaugeMetricFamily(
             "smtpnic_follower_phase", "1 for what the follower is doing.", labels=["phase"]
         )
@@ -140,6 +155,35 @@ class FollowerMetrics(Collector):
         for error, count in self._board.refusals.items():
             refused.add_metric([error], count)
         yield refused
+
+
+def _cosigning_metrics(status: FollowerStatus) -> Iterator[Metric]:
+    yield _gauge(
+        "smtpnic_follower_cosigned_size",
+        "Entries of the log that this mirror last cosigned.",
+        status.cosigned_size,
+    )
+    yield _gauge(
+        "smtpnic_follower_cosigned_time_seconds",
+        "When this mirror last cosigned, since 1970.",
+        status.cosigned_ms / 1000,
+    )
+
+
+def _peer_metrics(status: FollowerStatus) -> Iterator[Metric]:
+    yield _gauge(
+        "smtpnic_follower_out_of_rotation",
+        "1 while peers hold what has not come here for too long.",
+        float(bool(status.out_of_rotation)),
+    )
+    sizes = GaugeMetricFamily(
+        "smtpnic_follower_peer_size",
+        "The largest size of the log that a peer has shown, signed.",
+        labels=["url"],
+    )
+    for peer in status.peers:
+        sizes.add_metric([peer.url], peer.size)
+    yield sizes
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:

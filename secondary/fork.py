@@ -6,18 +6,12 @@ something that cannot be of the same log. An upstream's word alone proves nothin
 
 from __future__ import annotations
 
-import json
-from hashlib import sha256
-from pathlib import Path
-
-from node.files import write_atomic
 from registry.checkpoint import Checkpoint, CheckpointKeys, open_checkpoint
-from registry.errors import ForkError, ProofError, SequenceError
+from registry.errors import ForkError, ForkProof, ProofError, SequenceError
+from registry.fork import check_begins
 from registry.merkle import CompactRange, verify_consistency
 from registry.tiles import TileId, TileReader, compact_range, consistency_path
 from secondary.upstream import ForkClaim, Upstream
-
-_NAME_DIGITS = 16
 
 
 class UpstreamTiles:
@@ -48,37 +42,42 @@ def judge(
     """
     theirs = open_checkpoint(claim.checkpoint, verifier)
     if theirs.size < position.size:
-        _judge_shorter(theirs, claim, ours, tiles)
+        _judge_shorter(theirs, claim, ours, position, tiles)
     if theirs.size == position.size:
-        is_other = theirs.root != position.root()
-    else:
-        is_other = claim.root != position.root() and _is_beginning(
-            position.size, claim.root, theirs, upstream
-        )
-    if is_other:
-        raise ForkError(ours, claim.checkpoint)
+        if theirs.root != position.root():
+            raise ForkError(ours, claim.checkpoint)
+    elif claim.root != position.root():
+        proof = _beginning(position.size, claim.root, theirs, upstream)
+        if proof is not None:
+            raise ForkError(ours, claim.checkpoint, proof)
     raise SequenceError("the upstream claims a fork that its signed checkpoint does not show")
 
 
 def _judge_shorter(
-    theirs: Checkpoint, claim: ForkClaim, ours: bytes, tiles: TileReader | None
+    theirs: Checkpoint,
+    claim: ForkClaim,
+    ours: bytes,
+    position: CompactRange,
+    tiles: TileReader | None,
 ) -> None:
     """A log that is shorter than ours: behind, or another one."""
-    if tiles is not None and compact_range(theirs.size, tiles).root() != theirs.root:
-        raise ForkError(ours, claim.checkpoint)
+    if tiles is not None:
+        check_begins(theirs, claim.checkpoint, ours, position.size, tiles)
     raise SequenceError(
         f"the upstream's log ends at {theirs.size}, before ours; was it restored from a backup?"
     )
 
 
-def _is_beginning(size: int, root: bytes, checkpoint: Checkpoint, upstream: TileReader) -> bool:
-    """Whether the upstream can prove that its signed log had this root at `size`."""
+def _beginning(
+    size: int, root: bytes, checkpoint: Checkpoint, upstream: TileReader
+) -> ForkProof | None:
+    """The upstream's proof that its signed log had this root at `size`; None if it has none."""
     try:
         path = consistency_path(size, checkpoint.size, upstream)
         verify_consistency(size, checkpoint.size, root, checkpoint.root, path)
     except ProofError:
-        return False
-    return True
+        return None
+    return ForkProof(root, tuple(path))
 
 
 def check_extends(
@@ -96,18 +95,11 @@ def check_extends(
     checkpoint = open_checkpoint(theirs, verifier)
     if checkpoint.size < position.size:
         raise SequenceError(f"a log of {checkpoint.size} entries, after {position.size}")
-    if position.size == 0 or _is_beginning(position.size, position.root(), checkpoint, upstream):
+    if position.size == 0 or _beginning(position.size, position.root(), checkpoint, upstream):
         return
     root = compact_range(position.size, upstream).root()
-    if root != position.root() and _is_beginning(position.size, root, checkpoint, upstream):
-        raise ForkError(ours, theirs)
+    if root != position.root():
+        proof = _beginning(position.size, root, checkpoint, upstream)
+        if proof is not None:
+            raise ForkError(ours, theirs, proof)
     raise ProofError("the upstream does not prove that its log goes on from ours")
-
-
-def keep_evidence(fork: ForkError, directory: Path) -> Path:
-    """Write both notes to a file that is named by what they are; returns where."""
-    digest = sha256(fork.ours + b"\0" + fork.theirs).hexdigest()[:_NAME_DIGITS]
-    path = directory / f"fork-{digest}.json"
-    notes = {"ours": fork.ours.decode("utf-8"), "theirs": fork.theirs.decode("utf-8")}
-    write_atomic(path, json.dumps(notes, indent=1).encode("utf-8"), mode=0o644)
-    return path

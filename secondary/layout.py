@@ -1,6 +1,7 @@
 """Where things stand in etcd: the names of the keys.
 
     <prefix>/current                the number of the generation that is served, in ASCII
+    <prefix>/notice                 what readers should know of the replica; there only if so
     <prefix>/g<N>/r/4/<8 hex>       a registration's Record, without its openings
     <prefix>/g<N>/r/6/<32 hex>
     <prefix>/g<N>/h/<32 hex>        a holder's
@@ -121,6 +122,11 @@ class Layout:
     def current(self) -> bytes:
         """The key that holds the number of the generation in use."""
         return self.all + b"current"
+
+    @property
+    def notice(self) -> bytes:
+        """The key that holds what readers should know."""
+        return self.all + b"notice"
 
     @property
     def generations(self) -> tuple[bytes, bytes]:

@@ -27,6 +27,8 @@ from secondary.etcd_contact import EtcdContact
 from secondary.etcd_values import EtcdCompacted, EtcdError
 from secondary.layout import Layout
 from secondary.loading import LoadCancelledError, Loaded, load, load_file
+from secondary.notice import NOTHING, Condition
+from secondary.notice_reader import NoticeReader
 from secondary.roots import Roots
 from secondary.tail import Tail
 from secondary.track import RETRY_MAX_SECONDS, Track
@@ -106,6 +108,7 @@ class Reader(Generic[V]):
         """
         self.counts = ReaderCounts()
         self.contact = EtcdContact()
+        self._notice = NoticeReader(source.store, source.layout, source.roots)
         # How many revisions etcd was ahead when it was last asked.
         self.revision_lag = 0
         self._polled_revision = 0
@@ -129,6 +132,19 @@ class Reader(Generic[V]):
         """The view to serve from; None until the first was loaded, and never again after."""
         serving = self._serving
         return None if serving is None else serving.tail.view
+
+    @property
+    def condition(self) -> Condition:
+        """What the view is worth, by what is known of the log elsewhere."""
+        known, view = self._notice.known, self.view
+        if known is NOTHING or view is None:
+            return Condition.GOOD
+        return known.condition(view.standing.position.checkpoint.size)
+
+    @property
+    def good_view(self) -> V | None:
+        """The view, if there is nothing to be said with its answers."""
+        return self.view if self.condition is Condition.GOOD else None
 
     @property
     def strange_revisions(self) -> int:
@@ -239,6 +255,7 @@ class Reader(Generic[V]):
         self.contact.answered()
         if loaded is None:
             return None
+        self._notice.look()
         track = self._track(loaded, cause.value, started)
         self._compare(loaded.view)
         return track
@@ -355,6 +372,7 @@ class Reader(Generic[V]):
         seen = serving.tail.revision
         try:
             reading = self._source.store.get(serving.tail.generation.cursor)
+            self._notice.look()
         except EtcdError as error:
             self.contact.failed(error)
             return

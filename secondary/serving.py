@@ -19,6 +19,7 @@ from node.http import MonitoringServer
 from node.logging import get_logger
 from secondary.background import SWITCH_SECONDS
 from secondary.etcd import EtcdStore
+from secondary.notice import Condition
 from secondary.reader import Reader, Source
 from secondary.roots import Roots
 from secondary.settings import SecondarySettings
@@ -111,7 +112,11 @@ class ServingProcess:
     def _unready_reason(self) -> str:
         if self._draining:
             return "ending"
-        return "" if self._reader.view is not None else "the register is not loaded yet"
+        if self._reader.view is None:
+            return "the register is not loaded yet"
+        if self._reader.condition is Condition.BEHIND:
+            return "the register here is behind other mirrors"
+        return ""
 
 
 class ReaderCollector(Collector):
@@ -148,6 +153,12 @@ class ReaderCollector(Collector):
         yield _count(
             "smtpnic_strange_revisions", "Changes by strangers, ignored.", reader.strange_revisions
         )
+        conditions = GaugeMetricFamily(
+            "smtpnic_condition", "1 for what the view is worth.", labels=["condition"]
+        )
+        for condition in Condition:
+            conditions.add_metric([condition.name.lower()], float(reader.condition is condition))
+        yield conditions
         view = reader.view
         yield _gauge(
             "smtpnic_view_loaded", "Whether there is a view to serve from.", view is not None

@@ -27,9 +27,12 @@ DEFAULT_QUOTA_BYTES: Final = 8 << 30
 MIN_QUOTA_BYTES: Final = 16 << 20
 # While a snapshot is loaded etcd holds two generations: a larger one would not go in.
 DEFAULT_SNAPSHOT_BYTES: Final = DEFAULT_QUOTA_BYTES // 2
+# Some 200 MB of registrations.
+DEFAULT_OLD_ENTRIES: Final = 1_000_000
 # etcd takes a UNIX socket's address in the form host:port, as a name in its own directory.
 CLIENT_SOCKET: Final = "client:1"
 
+_URL: Final = re.compile(r"https?://[^\s/?#]+(/[^\s?#]*)?")
 _ENDPOINT: Final = re.compile(r"(unix:/.+|[^\s/]+:[0-9]{1,5})")
 
 Seconds = Annotated[float, Field(gt=0)]
@@ -191,6 +194,57 @@ class FollowerSettings(Section):
         return self
 
 
+class LogSettings(Section):
+    """[log]: the log for anyone's tools, C2SP tlog-tiles over plain HTTP."""
+
+    listen: SettingsEndpoint = Endpoint("127.0.0.1", 7445)
+    # Open at once, and those of one address; a proxy before it is one address.
+    connections: Positive = 64
+    connections_per_client: Positive = 16
+    # Entries that a snapshot left out are fetched, the newest first, as far back as this.
+    old_entries: Annotated[int, Field(ge=0)] = DEFAULT_OLD_ENTRIES
+
+
+class RelaySettings(Section):
+    """[relay]: replication for other secondaries that follow this one, over mutual TLS."""
+
+    # Nobody may follow without it.
+    listen: SettingsEndpoint | None = None
+    connections: Positive = 256
+    calls: Positive = 512
+    subscribers: Positive = 128
+    subscribers_per_node: Positive = 4
+    buffered_events: Positive = 512
+    buffered_bytes: Positive = 16 * 1024 * 1024
+    # The newest batches, for who comes back; who lacks more begins with a snapshot.
+    kept_bytes: Positive = 64 * 1024 * 1024
+
+
+class PeersSettings(Section):
+    """[peers]: other mirrors, to compare with."""
+
+    # Their logs over HTTP, such as http://mirror-2.example.net:7445.
+    urls: tuple[str, ...] = ()
+    look_seconds: Seconds = 10.0
+    # Without what a peer has had for so long, DNS stops answering.
+    behind_seconds: Seconds = 300.0
+
+    @field_validator("urls")
+    @classmethod
+    def _are_urls(cls, urls: tuple[str, ...]) -> tuple[str, ...]:
+        for url in urls:
+            if not _URL.fullmatch(url):
+                raise ValueError(f"{url!r}: expected a form such as http://mirror.example.net:7445")
+        return tuple(url.rstrip("/") for url in urls)
+
+
+class CosigningSettings(Section):
+    """[cosigning]: this mirror's own word for what it has durably stored."""
+
+    # The primary's listener for nodes; default: upstream. Needed where upstream is a secondary.
+    report_to: SettingsEndpoint | None = None
+
+
 class SecondarySettings(Settings):
     """Everything that a secondary is told."""
 
@@ -200,7 +254,7 @@ class SecondarySettings(Settings):
     name: str
     # The board's root that this secondary begins to trust with; it follows those that come after.
     root_file: SettingsPath = Path("root.note")
-    # Where the log is followed: the primary's listener for nodes.
+    # Where the log is followed: the primary's listener for nodes, or another secondary's relay.
     upstream: SettingsEndpoint
     data_dir: SettingsPath = Path("data")
     roles: Annotated[tuple[Role, ...], Field(min_length=1)] = tuple(Role)
@@ -217,6 +271,10 @@ class SecondarySettings(Settings):
     tls: TlsSettings = Field(default_factory=TlsSettings)
     etcd: EtcdSettings = Field(default_factory=EtcdSettings)
     follower: FollowerSettings = Field(default_factory=FollowerSettings)
+    relay: RelaySettings = Field(default_factory=RelaySettings)
+    peers: PeersSettings = Field(default_factory=PeersSettings)
+    cosigning: CosigningSettings = Field(default_factory=CosigningSettings)
+    log: LogSettings = Field(default_factory=LogSettings)
     mirror: MirrorSettings = Field(default_factory=MirrorSettings)
     dns: DnsSettings = Field(default_factory=DnsSettings)
     whois: WhoisSettings = Field(default_factory=WhoisSettings)
@@ -266,6 +324,16 @@ class SecondarySettings(Settings):
         return self.data_dir / "tiles"
 
     @property
+    def entries_dir(self) -> Path:
+        """The log's entries, in bundles."""
+        return self.data_dir / "entries"
+
+    @property
     def snapshots_dir(self) -> Path:
         """Snapshots that are being downloaded."""
         return self.data_dir / "snapshots"
+
+    @property
+    def relayed_snapshots_dir(self) -> Path:
+        """Snapshots that were made here, for those who follow."""
+        return self.data_dir / "relayed"

@@ -29,6 +29,8 @@ TILES_SECONDS: Final = 60.0
 # A snapshot takes as many attempts as it needs, each from where the last one ended.
 SNAPSHOT_SECONDS: Final = 600.0
 RECONNECT_MS: Final = 500
+# Mirrors one behind the other; each costs a transaction in etcd, so more make no sense.
+MAX_PATH: Final = 16
 
 
 class UpstreamError(Exception):
@@ -90,6 +92,9 @@ class Upstream:
         self._channel = grpc.secure_channel(str(endpoint), credentials, options=options)
         self._stub = ReplicationStub(self._channel)
 
+    # The nodes between the primary and this one, as the upstream last said; nothing proves it.
+    path: tuple[str, ...] = ()
+
     def close(self) -> None:
         """End every call and the connection."""
         self._channel.close()
@@ -100,7 +105,16 @@ class Upstream:
             response = self._stub.GetCheckpoint(pb.GetCheckpointRequest(), timeout=CALL_SECONDS)
         except grpc.RpcError as error:
             _fail(error)
+        self.path = tuple(response.path[:MAX_PATH])
         return response.checkpoint
+
+    def report_cosignature(self, key: str, note: bytes) -> None:
+        """Tell the primary what this mirror cosigned; UpstreamRefused if it does not take it."""
+        request = pb.ReportCosignatureRequest(key=key, checkpoint=note)
+        try:
+            self._stub.ReportCosignature(request, timeout=CALL_SECONDS)
+        except grpc.RpcError as error:
+            _fail(error)
 
     def roots(self, after: int) -> list[bytes]:
         """The board's roots of later versions than `after`, as they were signed."""
@@ -128,6 +142,15 @@ class Upstream:
                 yield response.data
         except grpc.RpcError as error:
             _fail(error)
+
+    def entry_bundle(self, index: int, width: int) -> bytes:
+        """Consecutive entries, as a C2SP entry bundle; UpstreamLacks if it does not have them."""
+        request = pb.GetEntryBundleRequest(index=index, width=width)
+        try:
+            response = self._stub.GetEntryBundle(request, timeout=CALL_SECONDS)
+        except grpc.RpcError as error:
+            _fail(error)
+        return response.bundle
 
     def read_tiles(self, tiles: Sequence[TileId]) -> Iterator[bytes]:
         """The tiles' hashes, in the order asked for; the primary takes 1,024 at a time.
@@ -214,6 +237,7 @@ _REFUSALS: Final = (
     grpc.StatusCode.PERMISSION_DENIED,
     grpc.StatusCode.UNAUTHENTICATED,
     grpc.StatusCode.INVALID_ARGUMENT,
+    grpc.StatusCode.FAILED_PRECONDITION,
     grpc.StatusCode.UNIMPLEMENTED,
 )
 

@@ -21,6 +21,7 @@ from smtpnic.commands.dns_check import dns_check
 from smtpnic.commands.lookup import lookup
 from smtpnic.commands.status import status
 from smtpnic.commands.verify import verify
+from smtpnic.commands.verify_fork import verify_fork
 from smtpnic.errors import EXIT_CODES, Interrupted, code_of
 from smtpnic.output import Output
 from smtpnic.session import Session
@@ -105,6 +106,7 @@ for name, command in (
     ("export", bulk.export),
     ("lookup", lookup),
     ("verify", verify),
+    ("verify-fork", verify_fork),
     ("status", status),
     ("dns-check", dns_check),
 ):

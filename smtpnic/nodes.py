@@ -69,7 +69,7 @@ def mirror_state(address: str, found: MirrorStatus) -> NodeState:
         checkpoint_ms=found.checkpoint_ms,
         freshness_ms=found.freshness_ms,
         note=found.checkpoint,
-        advice=(found.advice,) if found.advice else (),
+        advice=tuple(text for text in (found.advice, found.out_of_rotation) if text),
     )
 
 

@@ -66,7 +66,7 @@ class Statistics:
 
 @dataclass(frozen=True, slots=True)
 class MirrorStatus:
-    """How a secondary says it is. `advice` is empty when all is well."""
+    """How a secondary says it is. `advice` and `out_of_rotation` are empty when all is well."""
 
     name: str
     version: str
@@ -80,3 +80,4 @@ class MirrorStatus:
     live_keys: int
     upstream: str
     upstream_size: int
+    out_of_rotation: str

@@ -8,11 +8,11 @@ from typing import Final
 import grpc
 
 from node.errors import StorageError
+from node.grpc_calls import Context
+from node.listener import Service
+from node.snapshot_files import SnapshotFile
+from node.snapshot_maker import SnapshotMaker
 from primary.public_log import PublicLog
-from primary.server import Service
-from primary.services.answers import Context
-from primary.snapshot_maker import SnapshotMaker
-from primary.snapshots import SnapshotFile
 from registry.wire.v1 import administration_pb2 as pb
 
 NAME: Final[str] = pb.DESCRIPTOR.services_by_name["Administration"].full_name
@@ -71,6 +71,15 @@ class AdministrationService:
                 for one in self._log.feed.subscriptions
             ],
             snapshots=[_message(snapshot) for snapshot in self._snapshots.files.list()],
+            mirrors=[
+                pb.CosigningMirror(
+                    name=name,
+                    size=one.size,
+                    cosigned_ms=one.time_s * 1000,
+                    reported_ms=int(one.reported_s * 1000),
+                )
+                for name, one in sorted(self._log.cosignatures.vouched.items())
+            ],
         )
 
     async def _make_snapshot(

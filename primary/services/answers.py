@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, NoReturn
+from typing import Final, NoReturn
 
 import grpc
-from grpc import aio
 
+from node.grpc_calls import Context
 from primary.services.conversion import MAX_PROBLEM_CHARACTERS, problem_message
 from registry.errors import Problem
-
-Context = aio.ServicerContext[Any, Any]
 
 # What the database said is for the operator's log alone.
 CANNOT_WRITE: Final = "the registry cannot write at the moment; try again"
 CANNOT_READ: Final = "the registry cannot read at the moment; try again"
 
 PROBLEM_KEY: Final = "smtpnic-problem-bin"
-# gRPC clients with a retry policy wait for so long (gRFC A6).
-PUSHBACK_KEY: Final = "grpc-retry-pushback-ms"
 
 # What every other problem is: the request itself is wrong.
 _DEFAULT_STATUS: Final = grpc.StatusCode.INVALID_ARGUMENT
@@ -42,11 +38,4 @@ async def abort_with_problem(context: Context, problem: Problem) -> NoReturn:
         _STATUSES.get(problem.code, _DEFAULT_STATUS),
         str(problem)[:MAX_PROBLEM_CHARACTERS],
         ((PROBLEM_KEY, problem_message(problem).SerializeToString()),),
-    )
-
-
-async def abort_busy(context: Context, message: str, retry_ms: int) -> NoReturn:
-    """Ends the call with a request to come again after `retry_ms`."""
-    await context.abort(
-        grpc.StatusCode.RESOURCE_EXHAUSTED, message, ((PUSHBACK_KEY, str(retry_ms)),)
     )

@@ -7,17 +7,12 @@ from typing import Any, Final
 
 import grpc
 
+from node.grpc_calls import Context, abort_busy
+from node.listener import Service
+from node.read_pool import ReadPool
 from primary.board_room import BoardRoom
 from primary.intake import BusyError, IntakeClosedError
-from primary.read_pool import ReadPool
-from primary.server import Service
-from primary.services.answers import (
-    CANNOT_READ,
-    CANNOT_WRITE,
-    Context,
-    abort_busy,
-    abort_with_problem,
-)
+from primary.services.answers import CANNOT_READ, CANNOT_WRITE, abort_with_problem
 from primary.store.errors import StoreUnavailableError
 from primary.store.reader import Reader
 from registry.entry import Entry

@@ -8,10 +8,11 @@ from typing import Any, Final
 
 import grpc
 
+from node.grpc_calls import Context, abort_busy
 from primary.changes import Change
 from primary.intake import BusyError, Intake, IntakeClosedError
 from primary.metrics import PrimaryMetrics
-from primary.services.answers import CANNOT_WRITE, Context, abort_busy
+from primary.services.answers import CANNOT_WRITE
 from primary.services.conversion import change, problem_message
 from registry.errors import Problem, RegistryError
 from registry.limits import MAX_CHANGES_PER_REQUEST

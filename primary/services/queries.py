@@ -8,10 +8,11 @@ from typing import Any, Final
 import grpc
 from google.protobuf.message import Message
 
+from node.grpc_calls import Context
+from node.read_pool import ReadPool
 from primary.database_contact import DatabaseContact
 from primary.public_log import PublicLog
-from primary.read_pool import ReadPool
-from primary.services.answers import CANNOT_READ, Context, abort_with_problem
+from primary.services.answers import CANNOT_READ, abort_with_problem
 from primary.services.conversion import holder_view, registration_view
 from primary.store.errors import StoreError
 from primary.store.reader import Reader

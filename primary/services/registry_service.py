@@ -7,12 +7,13 @@ from typing import Any, Final
 
 import grpc
 
+from node.grpc_calls import Context, abort_busy
+from node.listener import Service
 from primary.changes import Change
 from primary.intake import BusyError, Intake, IntakeClosedError, Submitted
 from primary.metrics import PrimaryMetrics
-from primary.server import Service
 from primary.services import conversion
-from primary.services.answers import CANNOT_WRITE, Context, abort_busy, abort_with_problem
+from primary.services.answers import CANNOT_WRITE, abort_with_problem
 from primary.services.bulk import BulkSubmission
 from primary.services.queries import Queries
 from registry.errors import Problem, RegistryError

@@ -38,8 +38,10 @@ class Type(IntEnum):
 class ExtendedError(IntEnum):
     """INFO-CODEs of Extended DNS Errors (RFC 8914, 4)."""
 
+    STALE_ANSWER = 3
     NOT_READY = 14
     PROHIBITED = 18
+    STALE_NXDOMAIN_ANSWER = 19
     NOT_AUTHORITATIVE = 20
     # "its most recent zone is too old or has expired" (RFC 8914, 4.25).
     INVALID_DATA = 24

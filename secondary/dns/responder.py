@@ -36,6 +36,7 @@ from secondary.dns.query import (
 from secondary.dns.reply import Reply, Response, Transport, bare, encode, size_limit
 from secondary.dns.table import NameTable
 from secondary.dns.zones import Zones
+from secondary.notice import Condition
 
 _NEVER_LOADED: Final = Reply(
     Rcode.SERVFAIL,
@@ -45,6 +46,11 @@ _TOO_OLD: Final = Reply(
     Rcode.SERVFAIL,
     extended_error=(ExtendedError.INVALID_DATA, "the register here is too old to answer from"),
 )
+_BEHIND: Final = Reply(
+    Rcode.SERVFAIL,
+    extended_error=(ExtendedError.INVALID_DATA, "the register here is behind other mirrors"),
+)
+_FORKED: Final = "the registry signed two registers: this is the last one that both agree on"
 OUTSIDE: Final = Reply(
     Rcode.REFUSED,
     extended_error=(ExtendedError.NOT_AUTHORITATIVE, "not a name of this server's zones"),
@@ -69,8 +75,9 @@ class Responder:
         max_silence_seconds: float,
         cookies: ServerCookies,
         identity: Identity,
+        condition: Callable[[], Condition] = lambda: Condition.GOOD,
     ) -> None:
-        """`table` gives the table to answer from, None while there is none.
+        """`table` gives the table to answer from, None while there is none; `condition` its worth.
 
         A table that the registry vouched for longer than `max_silence_seconds` ago answers nothing.
         """
@@ -79,6 +86,7 @@ class Responder:
         self.max_silence_seconds = max_silence_seconds
         self.cookies = cookies
         self.identity = identity
+        self._condition = condition
         self._nsid = option(Option.NSID, identity.nsid.encode("ascii"))
 
     def answer(self, wire: bytes, transport: Transport, now: float, client: bytes) -> bytes | None:
@@ -152,7 +160,18 @@ class Responder:
             return _NEVER_LOADED
         if now - table.standing.vouched_s > self.max_silence_seconds:
             return _TOO_OLD
-        return self.zones.find(zone, labels, owner, query.type, table)
+        condition = self._condition()
+        if condition is Condition.BEHIND:
+            return _BEHIND
+        reply = self.zones.find(zone, labels, owner, query.type, table)
+        return _marked(reply) if condition is Condition.FORKED else reply
+
+
+def _marked(reply: Reply) -> Reply:
+    """The reply, with the remark that it is not of the newest register (RFC 8914, 4.4 and 4.20)."""
+    is_absence = reply.rcode is Rcode.NXDOMAIN
+    code = ExtendedError.STALE_NXDOMAIN_ANSWER if is_absence else ExtendedError.STALE_ANSWER
+    return replace(reply, extended_error=reply.extended_error or (code, _FORKED))
 
 
 def _cookie_only(query: Query, *, is_known: bool) -> Reply:

@@ -36,6 +36,7 @@ from secondary.dns.udp import ListenUdp, UdpListener
 from secondary.dns.unlisted_zone import UnlistedNames
 from secondary.dns.zone import Contents, Zone, ZoneNames
 from secondary.dns.zones import Zones
+from secondary.notice import Condition
 from secondary.reader import Reader
 from secondary.serving import ServingProcess, make_reader
 from secondary.settings import DnsSettings, SecondarySettings
@@ -58,9 +59,10 @@ def run(settings: SecondarySettings) -> None:
 
 def _run_pure(settings: SecondarySettings) -> None:
     reader = make_reader(settings, DictTable, settings.dns_table_file)
-    answers = _answers(settings, lambda: reader.view)
+    answers = _answers(settings, lambda: reader.view, lambda: reader.condition)
     fast = FastPath(answers.responder, answers.limiter)
-    server = DnsServer([settings.dns.listen], answers, pure_listeners(fast, lambda: reader.view))
+    listen_udp = pure_listeners(fast, lambda: reader.good_view)
+    server = DnsServer([settings.dns.listen], answers, listen_udp)
     _serve(settings, reader, server, answers.limiter)
 
 
@@ -70,9 +72,9 @@ def _run_compiled(settings: SecondarySettings) -> None:
     from secondary.dns.compiled.table import CompiledTable  # noqa: PLC0415
 
     reader = make_reader(settings, CompiledTable, settings.dns_table_file)
-    answers = _answers(settings, lambda: reader.view)
+    answers = _answers(settings, lambda: reader.view, lambda: reader.condition)
     threads = settings.dns.threads or len(os.sched_getaffinity(0))
-    fast = FastAnswers.before(answers, lambda: reader.view, threads)
+    fast = FastAnswers.before(answers, lambda: reader.good_view, threads)
     server = DnsServer([settings.dns.listen], answers, batched_listeners(fast))
     _serve(settings, reader, server, answers.limiter)
 
@@ -86,13 +88,21 @@ def _serve(
     process.run()
 
 
-def _answers(settings: SecondarySettings, table: Callable[[], NameTable | None]) -> LimitedAnswers:
+def _answers(
+    settings: SecondarySettings,
+    table: Callable[[], NameTable | None],
+    condition: Callable[[], Condition],
+) -> LimitedAnswers:
     limits = settings.dns.positive_limit, settings.dns.negative_limit, settings.dns.error_limit
     limiter = RateLimiter(RateLimits(*limits), secrets.token_bytes(KEY_BYTES))
-    return LimitedAnswers(_responder(settings, table), limiter)
+    return LimitedAnswers(_responder(settings, table, condition), limiter)
 
 
-def _responder(settings: SecondarySettings, table: Callable[[], NameTable | None]) -> Responder:
+def _responder(
+    settings: SecondarySettings,
+    table: Callable[[], NameTable | None],
+    condition: Callable[[], Condition],
+) -> Responder:
     dns = settings.dns
     try:
         return Responder(
@@ -101,6 +111,7 @@ def _responder(settings: SecondarySettings, table: Callable[[], NameTable | None
             max_silence_seconds=settings.max_silence_seconds,
             cookies=read_cookies(dns.cookie_secret_file),
             identity=Identity(dns.nsid, dns.identity, dns.version),
+            condition=condition,
         )
     except ValueError as error:
         raise ConfigurationError(f"dns: {error}") from error

@@ -88,6 +88,20 @@ class MirrorService(MirrorServicer):
             live_keys=status.live_keys,
             upstream=str(self._settings.upstream),
             upstream_size=status.upstream_size,
+            cosigned_size=status.cosigned_size,
+            cosigned_ms=status.cosigned_ms,
+            cosigning_problem=status.cosigning_problem,
+            out_of_rotation=status.out_of_rotation,
+            path=status.path,
+            peers=[
+                pb.PeerStatus(
+                    url=one.url,
+                    size=one.size,
+                    seen_ms=int(one.seen_s * 1000),
+                    problem=one.problem,
+                )
+                for one in status.peers
+            ],
         )
 
 

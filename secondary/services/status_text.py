@@ -15,9 +15,20 @@ def status_lines(status: pb.MirrorStatus, now_s: float) -> Iterator[str]:
     yield f"name         {status.name}, version {status.version}"
     yield f"phase        {status.phase}"
     yield f"log          {status.size} entries, {lag} behind {status.upstream}"
+    if status.path:
+        way = " > ".join(["primary", *status.path])
+        yield f"place        {len(status.path)} below the primary: {way}"
     yield f"records      {status.live_keys}, zone serial {status.zone_serial}"
     yield f"last change  {_time(status.checkpoint_ms, now_s)}"
     yield f"vouched for  {_time(status.freshness_ms, now_s)}"
+    yield f"cosigned     {status.cosigned_size} entries, {_time(status.cosigned_ms, now_s)}"
+    if status.cosigning_problem:
+        yield f"cosigning    {status.cosigning_problem}"
+    for peer in status.peers:
+        shown = peer.problem or f"{peer.size} entries"
+        yield f"peer         {peer.url}, {shown}, seen {_time(peer.seen_ms, now_s)}"
+    if status.out_of_rotation:
+        yield f"out of rotation: {status.out_of_rotation}"
     if status.advice:
         yield f"advice       {status.advice}"
 
@@ -38,6 +49,20 @@ def status_json(status: pb.MirrorStatus) -> str:
             "checkpoint": status.checkpoint.decode(),
             "checkpoint_ms": status.checkpoint_ms,
             "freshness_ms": status.freshness_ms,
+            "cosigned_size": status.cosigned_size,
+            "cosigned_ms": status.cosigned_ms,
+            "cosigning_problem": status.cosigning_problem,
+            "path": list(status.path),
+            "out_of_rotation": status.out_of_rotation,
+            "peers": [
+                {
+                    "url": one.url,
+                    "size": one.size,
+                    "seen_ms": one.seen_ms,
+                    "problem": one.problem,
+                }
+                for one in status.peers
+            ],
         },
         indent=2,
     )

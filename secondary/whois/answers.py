@@ -11,6 +11,7 @@ from registry.errors import Problem
 from registry.kinds import ContactField
 from registry.label import dashed, parse_dashed
 from registry.names import parse_host
+from secondary.notice import Condition
 from secondary.view import Standing
 from secondary.whois.directory import Directory, Listing
 
@@ -26,6 +27,11 @@ _CONTACT_LABELS: Final = {
 }
 
 NEVER_LOADED: Final = "% the register is not loaded here yet; ask another server\n"
+_REMARKS: Final = {
+    Condition.GOOD: "",
+    Condition.BEHIND: "% this server is behind others: ask another one\n",
+    Condition.FORKED: "% the registry signed two registers: this is the last that both agree on\n",
+}
 TOO_LONG: Final = "% the question is too long\n"
 NOT_UTF8: Final = "% the question is not UTF-8\n"
 
@@ -48,6 +54,11 @@ def answer(question: str, directory: Directory | None, zone: str) -> str:
     except Problem:
         return f"% {_printable(asked)!r} is no address and no name\n%\n{_help(zone)}"
     return _about_host(host, directory, zone)
+
+
+def remark(condition: Condition) -> str:
+    """What has to be said before every answer; nothing as a rule."""
+    return _REMARKS[condition]
 
 
 def _help(zone: str) -> str:

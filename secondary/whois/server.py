@@ -16,7 +16,7 @@ from secondary.connections import ConnectionLimits
 from secondary.serving import ServingProcess, make_reader
 from secondary.settings import SecondarySettings
 from secondary.sockets import bound_socket
-from secondary.whois.answers import NOT_UTF8, TOO_LONG, answer
+from secondary.whois.answers import NOT_UTF8, TOO_LONG, answer, remark
 from secondary.whois.directory import Directory
 
 # A host name is 253 characters; that and more, in UTF-8, for those who write U-labels.
@@ -36,7 +36,9 @@ def run(settings: SecondarySettings) -> None:
     reader = make_reader(settings, Directory, pause_seconds=settings.whois.pause_seconds)
     server = WhoisServer(
         settings.whois.listen,
-        lambda question: answer(question, reader.view, settings.dns.zone),
+        lambda question: (
+            remark(reader.condition) + answer(question, reader.view, settings.dns.zone)
+        ),
     )
     process = ServingProcess(reader, settings.whois.http, server, settings.drain_seconds)
     process.metrics.register(WhoisCollector(server))

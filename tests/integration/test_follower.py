@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ import pytest
 from registry.batch import Batch
 from registry.contact import Opening
 from registry.entry import Entry
+from registry.fork import ForkEvidence
 from registry.kinds import Operation
 from registry.proof import verify_lookup
 from registry.snapshot import DIGEST_BYTES, snapshot_name
@@ -294,8 +294,9 @@ class TestFork:
         running.wait_for_phase(Phase.FORKED)
         (path,) = (tmp_path / "data").glob("fork-*.json")
         assert str(path) in running.status.advice
-        evidence = json.loads(path.read_text())
-        assert {"ours": ours.decode(), "theirs": other.checkpoint.decode()} == evidence
+        evidence = ForkEvidence.decode(path.read_bytes())
+        assert (ours, other.checkpoint) == (evidence.ours, evidence.theirs)
+        evidence.verify(other.verifier)
         assert running.status.checkpoint == ours
 
     def test_a_fresh_checkpoint_of_another_log(self, running: Running, log: LogBuilder) -> None:

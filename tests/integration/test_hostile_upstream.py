@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
@@ -11,6 +10,7 @@ import pytest
 from registry.batch import Record
 from registry.checkpoint import Checkpoint, sign_checkpoint
 from registry.errors import LimitError, MalformedError, VerificationError
+from registry.fork import ForkEvidence
 from registry.note import Signer
 from registry.snapshot import encode_snapshot, snapshot_name
 from registry.wire.v1 import replication_pb2 as pb
@@ -152,8 +152,9 @@ def test_a_fork_is_kept_as_evidence(
         upstream.is_away = False
     mirror.wait_phase("forked", "publish")
     assert mirror.probe.metric("follower", "smtpnic_follower_phase", phase="forked") == 1
-    evidence = [json.loads(path.read_text()) for path in data_dir.glob("fork-*.json")]
-    assert {"ours": ours.decode(), "theirs": theirs.decode()} in evidence
+    kept = [ForkEvidence.decode(path.read_bytes()) for path in data_dir.glob("fork-*.json")]
+    (evidence,) = [one for one in kept if (ours, theirs) == (one.ours, one.theirs)]
+    evidence.verify(mirror.log.verifier)
     assert mirror.secondary.ask_dns(address_of(mirror.rounds + 1)) == "NXDOMAIN"
     with mirror.upstream.changing() as upstream:
         upstream.log = log_of(mirror.rounds)

@@ -15,6 +15,7 @@ from secondary.dns.table import DictTable, NameTable
 from secondary.dns.unlisted_zone import UnlistedNames
 from secondary.dns.zone import Contents, Zone, ZoneNames
 from secondary.dns.zones import Zones
+from secondary.notice import Condition
 from tests.support.views import NOW_S, put_registration, registration, standing
 
 NAME_SERVERS = ("a.ns.nic.example", "b.ns.nic.example")
@@ -67,6 +68,7 @@ def make_responder(
     cookies: ServerCookies = COOKIES,
     identity: Identity | None = None,
     max_silence_seconds: float = MAX_SILENCE_SECONDS,
+    condition: Condition = Condition.GOOD,
 ) -> Responder:
     """A responder over `table`, which says nothing of itself unless it is given an identity."""
     return Responder(
@@ -75,6 +77,7 @@ def make_responder(
         max_silence_seconds=max_silence_seconds,
         cookies=cookies,
         identity=identity or Identity(),
+        condition=lambda: condition,
     )
 
 

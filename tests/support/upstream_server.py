@@ -243,6 +243,7 @@ def write_secondary(
         *_table("dns", listen=f"{address}:5353", http=f"{address}:7451"),
         *_table("whois", listen=f"{address}:4343", http=f"{address}:7452"),
         *_table("mirror", listen=f"{address}:7443"),
+        *_table("log", listen=f"{address}:7445"),
         "[etcd]",
         f"endpoints = {[etcd] if etcd else []}",
     ]

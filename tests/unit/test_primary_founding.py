@@ -35,6 +35,7 @@ PLAN = Plan(
     public=Endpoint("0.0.0.0", 7441),
     nodes=Endpoint("192.0.2.1", 7442),
     http=Endpoint("127.0.0.1", 7440),
+    log=Endpoint("127.0.0.1", 7444),
     store="",
     lab=False,
 )
@@ -43,7 +44,7 @@ NODE = Enrolment(
     names=Names.parse(["alpha.example.net"], ["198.51.100.7"]),
     listen="198.51.100.7",
     http="127.0.0.1",
-    ports=Ports(dns=5353, whois=4343, mirror=7443, http=7450),
+    ports=Ports(dns=5353, whois=4343, mirror=7443, log=7445, http=7450),
     upstream=Endpoint("192.0.2.1", 7442),
     zone="example.org",
     etcd=(),

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from primary.feed import Feed, FeedLimits
+from node.feed import Feed, FeedLimits
 from primary.freshness import Freshness
 from primary.head import Head
 from primary.public_log import PublicLog

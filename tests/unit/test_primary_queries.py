@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from primary.read_pool import ReadPool
+from node.read_pool import ReadPool
 from primary.services import queries
 from registry.wire.v1 import registration_pb2 as pb
 

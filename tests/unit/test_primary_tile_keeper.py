@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from node.errors import StorageError
+from node.read_pool import ReadPool
 from node.tile_files import TileFiles
 from primary import tile_keeper
-from primary.read_pool import ReadPool
 from primary.tile_keeper import TileKeeper
 from registry.merkle import CompactRange
 from registry.tiles import compact_range

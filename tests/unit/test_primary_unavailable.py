@@ -11,16 +11,17 @@ import grpc
 import pytest
 from structlog.testing import capture_logs
 
+from node.read_pool import ReadPool
+from node.replication_service import ReplicationService, Sources
 from primary.database_contact import DatabaseContact
 from primary.intake import Intake, IntakeClosedError, Submitted
 from primary.metrics import PrimaryMetrics
-from primary.read_pool import ReadPool
 from primary.sequencer import Committed
 from primary.services.answers import CANNOT_READ, CANNOT_WRITE
+from primary.services.backlog import Backlog
 from primary.services.bulk import BulkSubmission
 from primary.services.queries import Queries
 from primary.services.registry_service import RegistryService
-from primary.services.replication import ReplicationService
 from primary.store.errors import FencedError, StoreUnavailableError
 from registry.errors import RegistryError
 from registry.merkle import EMPTY_ROOT
@@ -142,11 +143,14 @@ def test_a_node_is_told_no_detail() -> None:
     context: Any = _Context()
     context.peer = lambda: "ipv4:127.0.0.1:1"
     pool = ReadPool()
-    sources: Any = SimpleNamespace(log=SimpleNamespace(head=None), reader=reader, pool=pool)
+    log: Any = SimpleNamespace(size=1, checkpoint=b"checkpoint", path=())
+    unused: Any = None
+    history = Backlog(log, reader, unused, pool, tiles=unused, snapshots=unused, stream_limit=1)
+    sources = Sources(log, history, unused, unused, pool, unused)
     request = replication_pb2.SubscribeRequest(size=1, root_hash=EMPTY_ROOT)
 
     async def scenario() -> None:
-        async for _ in ReplicationService(sources)._subscribe(request, context):
+        async for _ in ReplicationService(sources, {})._subscribe(request, context):
             pass
 
     with capture_logs() as logged, pytest.raises(_AbortedError):

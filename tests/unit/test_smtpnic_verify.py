@@ -238,6 +238,7 @@ def a_mirror(name: str, log: LogBuilder, **others: Any) -> NodeState:
         live_keys=1,
         upstream="",
         upstream_size=0,
+        out_of_rotation="",
     )
     return mirror_state(f"{name}:1", replace(status, **others))
 
@@ -302,3 +303,10 @@ def test_a_mirror_that_does_not_follow_is_noticed() -> None:
     assert "it is loading" in advice([a_mirror("a", log, phase="loading")], log)[0]
     away = unreachable_state("mirror", "c:1", ConnectionError("no route"))
     assert advice([a_mirror("a", log), away], log) == ["", "no route"]
+
+
+def test_why_a_mirror_is_out_of_rotation() -> None:
+    """It follows, and its peers have more: what it says of that is shown."""
+    log = a_log("mail.example.org")
+    (state,) = judge([a_mirror("m", log, out_of_rotation="a peer has more")], None, NOW_MS)
+    assert ("a peer has more",) == state.advice

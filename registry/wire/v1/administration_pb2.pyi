@@ -47,6 +47,7 @@ class PrimaryStatus(_message.Message):
     STORE_FIELD_NUMBER: _builtins.int
     SUBSCRIBERS_FIELD_NUMBER: _builtins.int
     SNAPSHOTS_FIELD_NUMBER: _builtins.int
+    MIRRORS_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     origin: _builtins.str
     size: _builtins.int
@@ -59,6 +60,8 @@ class PrimaryStatus(_message.Message):
     def subscribers(self) -> _containers.RepeatedCompositeFieldContainer[Global___Subscriber]: ...
     @_builtins.property
     def snapshots(self) -> _containers.RepeatedCompositeFieldContainer[Global___Snapshot]: ...
+    @_builtins.property
+    def mirrors(self) -> _containers.RepeatedCompositeFieldContainer[Global___CosigningMirror]: ...
     def __init__(
         self,
         *,
@@ -72,14 +75,46 @@ class PrimaryStatus(_message.Message):
         store: _builtins.str = ...,
         subscribers: _abc.Iterable[Global___Subscriber] | None = ...,
         snapshots: _abc.Iterable[Global___Snapshot] | None = ...,
+        mirrors: _abc.Iterable[Global___CosigningMirror] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "checkpoint_ms", b"checkpoint_ms", "live_keys", b"live_keys", "origin", b"origin", "size", b"size", "snapshots", b"snapshots", "store", b"store", "subscribers", b"subscribers", "version", b"version", "zone_serial", b"zone_serial"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "checkpoint_ms", b"checkpoint_ms", "live_keys", b"live_keys", "mirrors", b"mirrors", "origin", b"origin", "size", b"size", "snapshots", b"snapshots", "store", b"store", "subscribers", b"subscribers", "version", b"version", "zone_serial", b"zone_serial"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PrimaryStatus: _TypeAlias = PrimaryStatus  # noqa: Y015
+
+@_typing.final
+class CosigningMirror(_message.Message):
+    """What a mirror last cosigned."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
+    COSIGNED_MS_FIELD_NUMBER: _builtins.int
+    REPORTED_MS_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    size: _builtins.int
+    cosigned_ms: _builtins.int
+    """By its own clock, and when it came here."""
+    reported_ms: _builtins.int
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        size: _builtins.int = ...,
+        cosigned_ms: _builtins.int = ...,
+        reported_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cosigned_ms", b"cosigned_ms", "name", b"name", "reported_ms", b"reported_ms", "size", b"size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CosigningMirror: _TypeAlias = CosigningMirror  # noqa: Y015
 
 @_typing.final
 class Subscriber(_message.Message):

@@ -498,3 +498,29 @@ class Cursor(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Cursor: _TypeAlias = Cursor  # noqa: Y015
+
+@_typing.final
+class Notice(_message.Message):
+    """What the readers of a replica in etcd should know of it, each with what proves it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FORK_FIELD_NUMBER: _builtins.int
+    AHEAD_FIELD_NUMBER: _builtins.int
+    fork: _builtins.bytes
+    """Evidence of a fork (JSON, as in the file that `smtpnic verify-fork` reads); empty: none."""
+    ahead: _builtins.bytes
+    """A signed checkpoint that other mirrors hold and this replica has lacked for too long."""
+    def __init__(
+        self,
+        *,
+        fork: _builtins.bytes = ...,
+        ahead: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ahead", b"ahead", "fork", b"fork"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Notice: _TypeAlias = Notice  # noqa: Y015

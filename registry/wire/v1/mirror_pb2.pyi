@@ -108,6 +108,12 @@ class MirrorStatus(_message.Message):
     LIVE_KEYS_FIELD_NUMBER: _builtins.int
     UPSTREAM_FIELD_NUMBER: _builtins.int
     UPSTREAM_SIZE_FIELD_NUMBER: _builtins.int
+    COSIGNED_SIZE_FIELD_NUMBER: _builtins.int
+    COSIGNED_MS_FIELD_NUMBER: _builtins.int
+    COSIGNING_PROBLEM_FIELD_NUMBER: _builtins.int
+    OUT_OF_ROTATION_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    PEERS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     version: _builtins.str
     phase: _builtins.str
@@ -124,6 +130,18 @@ class MirrorStatus(_message.Message):
     upstream: _builtins.str
     upstream_size: _builtins.int
     """The largest size the upstream has shown us, signed."""
+    cosigned_size: _builtins.int
+    """What this mirror cosigned last; and why the primary does not hear of it, empty if it does."""
+    cosigned_ms: _builtins.int
+    cosigning_problem: _builtins.str
+    out_of_rotation: _builtins.str
+    """Why nobody should be sent here, though it answers; empty when all is well."""
+    @_builtins.property
+    def path(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The nodes that the log comes through, from the primary's follower to this one."""
+
+    @_builtins.property
+    def peers(self) -> _containers.RepeatedCompositeFieldContainer[Global___PeerStatus]: ...
     def __init__(
         self,
         *,
@@ -139,11 +157,49 @@ class MirrorStatus(_message.Message):
         live_keys: _builtins.int = ...,
         upstream: _builtins.str = ...,
         upstream_size: _builtins.int = ...,
+        cosigned_size: _builtins.int = ...,
+        cosigned_ms: _builtins.int = ...,
+        cosigning_problem: _builtins.str = ...,
+        out_of_rotation: _builtins.str = ...,
+        path: _abc.Iterable[_builtins.str] | None = ...,
+        peers: _abc.Iterable[Global___PeerStatus] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["advice", b"advice", "checkpoint", b"checkpoint", "checkpoint_ms", b"checkpoint_ms", "freshness_ms", b"freshness_ms", "live_keys", b"live_keys", "name", b"name", "phase", b"phase", "size", b"size", "upstream", b"upstream", "upstream_size", b"upstream_size", "version", b"version", "zone_serial", b"zone_serial"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["advice", b"advice", "checkpoint", b"checkpoint", "checkpoint_ms", b"checkpoint_ms", "cosigned_ms", b"cosigned_ms", "cosigned_size", b"cosigned_size", "cosigning_problem", b"cosigning_problem", "freshness_ms", b"freshness_ms", "live_keys", b"live_keys", "name", b"name", "out_of_rotation", b"out_of_rotation", "path", b"path", "peers", b"peers", "phase", b"phase", "size", b"size", "upstream", b"upstream", "upstream_size", b"upstream_size", "version", b"version", "zone_serial", b"zone_serial"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___MirrorStatus: _TypeAlias = MirrorStatus  # noqa: Y015
+
+@_typing.final
+class PeerStatus(_message.Message):
+    """What a mirror last saw of another."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    URL_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
+    SEEN_MS_FIELD_NUMBER: _builtins.int
+    PROBLEM_FIELD_NUMBER: _builtins.int
+    url: _builtins.str
+    size: _builtins.int
+    """The largest size of the log that it has shown, signed; 0 before the first."""
+    seen_ms: _builtins.int
+    problem: _builtins.str
+    """Why it cannot be judged by; empty when all is well."""
+    def __init__(
+        self,
+        *,
+        url: _builtins.str = ...,
+        size: _builtins.int = ...,
+        seen_ms: _builtins.int = ...,
+        problem: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["problem", b"problem", "seen_ms", b"seen_ms", "size", b"size", "url", b"url"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PeerStatus: _TypeAlias = PeerStatus  # noqa: Y015

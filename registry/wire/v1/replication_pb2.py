@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from registry.wire.v1 import log_pb2 as registry_dot_wire_dot_v1_dot_log__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"registry/wire/v1/replication.proto\x12\nsmtpnic.v1\x1a\x1aregistry/wire/v1/log.proto\"3\n\x10SubscribeRequest\x12\x0c\n\x04size\x18\x01 \x01(\x04\x12\x11\n\troot_hash\x18\x02 \x01(\x0c\"\xc1\x01\n\x11SubscribeResponse\x12\"\n\x05\x62\x61tch\x18\x01 \x01(\x0b\x32\x11.smtpnic.v1.BatchH\x00\x12*\n\tfreshness\x18\x02 \x01(\x0b\x32\x15.smtpnic.v1.FreshnessH\x00\x12\x31\n\rneed_snapshot\x18\x03 \x01(\x0b\x32\x18.smtpnic.v1.NeedSnapshotH\x00\x12 \n\x04\x66ork\x18\x04 \x01(\x0b\x32\x10.smtpnic.v1.ForkH\x00\x42\x07\n\x05\x65vent\"\x1f\n\tFreshness\x12\x12\n\ncheckpoint\x18\x01 \x01(\x0c\"9\n\x0cNeedSnapshot\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x62ytes\x18\x02 \x01(\x04\x12\x0c\n\x04size\x18\x03 \x01(\x04\"-\n\x04\x46ork\x12\x12\n\ncheckpoint\x18\x01 \x01(\x0c\x12\x11\n\troot_hash\x18\x02 \x01(\x0c\" \n\x0fGetRootsRequest\x12\r\n\x05\x61\x66ter\x18\x01 \x01(\x04\"!\n\x10GetRootsResponse\x12\r\n\x05roots\x18\x01 \x03(\x0c\"\x16\n\x14GetCheckpointRequest\">\n\x15GetCheckpointResponse\x12\x12\n\ncheckpoint\x18\x01 \x01(\x0c\x12\x11\n\tfreshness\x18\x02 \x01(\x0c\"3\n\x13ReadSnapshotRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x04\"$\n\x14ReadSnapshotResponse\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"5\n\x06TileId\x12\r\n\x05level\x18\x01 \x01(\r\x12\r\n\x05index\x18\x02 \x01(\x04\x12\r\n\x05width\x18\x03 \x01(\r\"5\n\x10ReadTilesRequest\x12!\n\x05tiles\x18\x01 \x03(\x0b\x32\x12.smtpnic.v1.TileId\"6\n\x04Tile\x12\x1e\n\x02id\x18\x01 \x01(\x0b\x32\x12.smtpnic.v1.TileId\x12\x0e\n\x06hashes\x18\x02 \x01(\x0c\"5\n\x15GetEntryBundleRequest\x12\r\n\x05index\x18\x01 \x01(\x04\x12\r\n\x05width\x18\x02 \x01(\r\"(\n\x16GetEntryBundleResponse\x12\x0e\n\x06\x62undle\x18\x01 \x01(\x0c\x32\xe3\x03\n\x0bReplication\x12\x45\n\x08GetRoots\x12\x1b.smtpnic.v1.GetRootsRequest\x1a\x1c.smtpnic.v1.GetRootsResponse\x12J\n\tSubscribe\x12\x1c.smtpnic.v1.SubscribeRequest\x1a\x1d.smtpnic.v1.SubscribeResponse0\x01\x12T\n\rGetCheckpoint\x12 .smtpnic.v1.GetCheckpointRequest\x1a!.smtpnic.v1.GetCheckpointResponse\x12S\n\x0cReadSnapshot\x12\x1f.smtpnic.v1.ReadSnapshotRequest\x1a .smtpnic.v1.ReadSnapshotResponse0\x01\x12=\n\tReadTiles\x12\x1c.smtpnic.v1.ReadTilesRequest\x1a\x10.smtpnic.v1.Tile0\x01\x12W\n\x0eGetEntryBundle\x12!.smtpnic.v1.GetEntryBundleRequest\x1a\".smtpnic.v1.GetEntryBundleResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"registry/wire/v1/replication.proto\x12\nsmtpnic.v1\x1a\x1aregistry/wire/v1/log.proto\"3\n\x10SubscribeRequest\x12\x0c\n\x04size\x18\x01 \x01(\x04\x12\x11\n\troot_hash\x18\x02 \x01(\x0c\"\xc1\x01\n\x11SubscribeResponse\x12\"\n\x05\x62\x61tch\x18\x01 \x01(\x0b\x32\x11.smtpnic.v1.BatchH\x00\x12*\n\tfreshness\x18\x02 \x01(\x0b\x32\x15.smtpnic.v1.FreshnessH\x00\x12\x31\n\rneed_snapshot\x18\x03 \x01(\x0b\x32\x18.smtpnic.v1.NeedSnapshotH\x00\x12 \n\x04\x66ork\x18\x04 \x01(\x0b\x32\x10.smtpnic.v1.ForkH\x00\x42\x07\n\x05\x65vent\"\x1f\n\tFreshness\x12\x12\n\ncheckpoint\x18\x01 \x01(\x0c\"9\n\x0cNeedSnapshot\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x62ytes\x18\x02 \x01(\x04\x12\x0c\n\x04size\x18\x03 \x01(\x04\"-\n\x04\x46ork\x12\x12\n\ncheckpoint\x18\x01 \x01(\x0c\x12\x11\n\troot_hash\x18\x02 \x01(\x0c\" \n\x0fGetRootsRequest\x12\r\n\x05\x61\x66ter\x18\x01 \x01(\x04\"!\n\x10GetRootsResponse\x12\r\n\x05roots\x18\x01 \x03(\x0c\"\x16\n\x14GetCheckpointRequest\"^\n\x15GetCheckpointResponse\x12\x12\n\ncheckpoint\x18\x01 \x01(\x0c\x12\x11\n\tfreshness\x18\x02 \x01(\x0c\x12\x10\n\x08\x63osigned\x18\x03 \x01(\x0c\x12\x0c\n\x04path\x18\x04 \x03(\t\"3\n\x13ReadSnapshotRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x04\"$\n\x14ReadSnapshotResponse\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"5\n\x06TileId\x12\r\n\x05level\x18\x01 \x01(\r\x12\r\n\x05index\x18\x02 \x01(\x04\x12\r\n\x05width\x18\x03 \x01(\r\"5\n\x10ReadTilesRequest\x12!\n\x05tiles\x18\x01 \x03(\x0b\x32\x12.smtpnic.v1.TileId\"6\n\x04Tile\x12\x1e\n\x02id\x18\x01 \x01(\x0b\x32\x12.smtpnic.v1.TileId\x12\x0e\n\x06hashes\x18\x02 \x01(\x0c\"5\n\x15GetEntryBundleRequest\x12\r\n\x05index\x18\x01 \x01(\x04\x12\r\n\x05width\x18\x02 \x01(\r\"(\n\x16GetEntryBundleResponse\x12\x0e\n\x06\x62undle\x18\x01 \x01(\x0c\";\n\x18ReportCosignatureRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x12\n\ncheckpoint\x18\x02 \x01(\x0c\"\x1b\n\x19ReportCosignatureResponse2\xc5\x04\n\x0bReplication\x12\x45\n\x08GetRoots\x12\x1b.smtpnic.v1.GetRootsRequest\x1a\x1c.smtpnic.v1.GetRootsResponse\x12J\n\tSubscribe\x12\x1c.smtpnic.v1.SubscribeRequest\x1a\x1d.smtpnic.v1.SubscribeResponse0\x01\x12T\n\rGetCheckpoint\x12 .smtpnic.v1.GetCheckpointRequest\x1a!.smtpnic.v1.GetCheckpointResponse\x12S\n\x0cReadSnapshot\x12\x1f.smtpnic.v1.ReadSnapshotRequest\x1a .smtpnic.v1.ReadSnapshotResponse0\x01\x12=\n\tReadTiles\x12\x1c.smtpnic.v1.ReadTilesRequest\x1a\x10.smtpnic.v1.Tile0\x01\x12W\n\x0eGetEntryBundle\x12!.smtpnic.v1.GetEntryBundleRequest\x1a\".smtpnic.v1.GetEntryBundleResponse\x12`\n\x11ReportCosignature\x12$.smtpnic.v1.ReportCosignatureRequest\x1a%.smtpnic.v1.ReportCosignatureResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -49,21 +49,25 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETCHECKPOINTREQUEST']._serialized_start=535
   _globals['_GETCHECKPOINTREQUEST']._serialized_end=557
   _globals['_GETCHECKPOINTRESPONSE']._serialized_start=559
-  _globals['_GETCHECKPOINTRESPONSE']._serialized_end=621
-  _globals['_READSNAPSHOTREQUEST']._serialized_start=623
-  _globals['_READSNAPSHOTREQUEST']._serialized_end=674
-  _globals['_READSNAPSHOTRESPONSE']._serialized_start=676
-  _globals['_READSNAPSHOTRESPONSE']._serialized_end=712
-  _globals['_TILEID']._serialized_start=714
-  _globals['_TILEID']._serialized_end=767
-  _globals['_READTILESREQUEST']._serialized_start=769
-  _globals['_READTILESREQUEST']._serialized_end=822
-  _globals['_TILE']._serialized_start=824
-  _globals['_TILE']._serialized_end=878
-  _globals['_GETENTRYBUNDLEREQUEST']._serialized_start=880
-  _globals['_GETENTRYBUNDLEREQUEST']._serialized_end=933
-  _globals['_GETENTRYBUNDLERESPONSE']._serialized_start=935
-  _globals['_GETENTRYBUNDLERESPONSE']._serialized_end=975
-  _globals['_REPLICATION']._serialized_start=978
-  _globals['_REPLICATION']._serialized_end=1461
+  _globals['_GETCHECKPOINTRESPONSE']._serialized_end=653
+  _globals['_READSNAPSHOTREQUEST']._serialized_start=655
+  _globals['_READSNAPSHOTREQUEST']._serialized_end=706
+  _globals['_READSNAPSHOTRESPONSE']._serialized_start=708
+  _globals['_READSNAPSHOTRESPONSE']._serialized_end=744
+  _globals['_TILEID']._serialized_start=746
+  _globals['_TILEID']._serialized_end=799
+  _globals['_READTILESREQUEST']._serialized_start=801
+  _globals['_READTILESREQUEST']._serialized_end=854
+  _globals['_TILE']._serialized_start=856
+  _globals['_TILE']._serialized_end=910
+  _globals['_GETENTRYBUNDLEREQUEST']._serialized_start=912
+  _globals['_GETENTRYBUNDLEREQUEST']._serialized_end=965
+  _globals['_GETENTRYBUNDLERESPONSE']._serialized_start=967
+  _globals['_GETENTRYBUNDLERESPONSE']._serialized_end=1007
+  _globals['_REPORTCOSIGNATUREREQUEST']._serialized_start=1009
+  _globals['_REPORTCOSIGNATUREREQUEST']._serialized_end=1068
+  _globals['_REPORTCOSIGNATURERESPONSE']._serialized_start=1070
+  _globals['_REPORTCOSIGNATURERESPONSE']._serialized_end=1097
+  _globals['_REPLICATION']._serialized_start=1100
+  _globals['_REPLICATION']._serialized_end=1681
 # @@protoc_insertion_point(module_scope)

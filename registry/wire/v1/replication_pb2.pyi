@@ -214,18 +214,30 @@ class GetCheckpointResponse(_message.Message):
 
     CHECKPOINT_FIELD_NUMBER: _builtins.int
     FRESHNESS_FIELD_NUMBER: _builtins.int
+    COSIGNED_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
     checkpoint: _builtins.bytes
     freshness: _builtins.bytes
     """Empty when none was made yet."""
+    cosigned: _builtins.bytes
+    """A recent checkpoint with the cosignatures of mirrors too, as it is published; may be empty."""
+    @_builtins.property
+    def path(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Who passes this on: the names of the nodes from the primary's first follower to the one
+        asked; empty at the primary.
+        """
+
     def __init__(
         self,
         *,
         checkpoint: _builtins.bytes = ...,
         freshness: _builtins.bytes = ...,
+        cosigned: _builtins.bytes = ...,
+        path: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "freshness", b"freshness"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "cosigned", b"cosigned", "freshness", b"freshness", "path", b"path"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -382,3 +394,42 @@ class GetEntryBundleResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetEntryBundleResponse: _TypeAlias = GetEntryBundleResponse  # noqa: Y015
+
+@_typing.final
+class ReportCosignatureRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    CHECKPOINT_FIELD_NUMBER: _builtins.int
+    key: _builtins.str
+    """The mirror's public key (a vkey), named ORIGIN/NODE as its certificate is."""
+    checkpoint: _builtins.bytes
+    """A checkpoint of the log with the mirror's cosignature (C2SP tlog-cosignature)."""
+    def __init__(
+        self,
+        *,
+        key: _builtins.str = ...,
+        checkpoint: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "key", b"key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportCosignatureRequest: _TypeAlias = ReportCosignatureRequest  # noqa: Y015
+
+@_typing.final
+class ReportCosignatureResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportCosignatureResponse: _TypeAlias = ReportCosignatureResponse  # noqa: Y015

@@ -64,6 +64,11 @@ class ReplicationStub:
                 request_serializer=registry_dot_wire_dot_v1_dot_replication__pb2.GetEntryBundleRequest.SerializeToString,
                 response_deserializer=registry_dot_wire_dot_v1_dot_replication__pb2.GetEntryBundleResponse.FromString,
                 _registered_method=True)
+        self.ReportCosignature = channel.unary_unary(
+                '/smtpnic.v1.Replication/ReportCosignature',
+                request_serializer=registry_dot_wire_dot_v1_dot_replication__pb2.ReportCosignatureRequest.SerializeToString,
+                response_deserializer=registry_dot_wire_dot_v1_dot_replication__pb2.ReportCosignatureResponse.FromString,
+                _registered_method=True)
 
 
 class ReplicationServicer:
@@ -111,6 +116,13 @@ class ReplicationServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReportCosignature(self, request, context):
+        """A mirror's word for what it has durably stored; only the primary takes it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ReplicationServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -143,6 +155,11 @@ def add_ReplicationServicer_to_server(servicer, server):
                     servicer.GetEntryBundle,
                     request_deserializer=registry_dot_wire_dot_v1_dot_replication__pb2.GetEntryBundleRequest.FromString,
                     response_serializer=registry_dot_wire_dot_v1_dot_replication__pb2.GetEntryBundleResponse.SerializeToString,
+            ),
+            'ReportCosignature': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReportCosignature,
+                    request_deserializer=registry_dot_wire_dot_v1_dot_replication__pb2.ReportCosignatureRequest.FromString,
+                    response_serializer=registry_dot_wire_dot_v1_dot_replication__pb2.ReportCosignatureResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -307,6 +324,33 @@ class Replication:
             '/smtpnic.v1.Replication/GetEntryBundle',
             registry_dot_wire_dot_v1_dot_replication__pb2.GetEntryBundleRequest.SerializeToString,
             registry_dot_wire_dot_v1_dot_replication__pb2.GetEntryBundleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReportCosignature(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/smtpnic.v1.Replication/ReportCosignature',
+            registry_dot_wire_dot_v1_dot_replication__pb2.ReportCosignatureRequest.SerializeToString,
+            registry_dot_wire_dot_v1_dot_replication__pb2.ReportCosignatureResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -43,6 +43,8 @@ class ReplicationStub:
     """Hash tiles (C2SP tlog-tiles), in the order asked for."""
     GetEntryBundle: _grpc.UnaryUnaryMultiCallable[_replication_pb2.GetEntryBundleRequest, _replication_pb2.GetEntryBundleResponse]
     """Up to 256 consecutive entries (C2SP entry bundle, tile/entries/N)."""
+    ReportCosignature: _grpc.UnaryUnaryMultiCallable[_replication_pb2.ReportCosignatureRequest, _replication_pb2.ReportCosignatureResponse]
+    """A mirror's word for what it has durably stored; only the primary takes it."""
 
 @_typing.type_check_only
 class ReplicationAsyncStub(ReplicationStub):
@@ -59,6 +61,8 @@ class ReplicationAsyncStub(ReplicationStub):
     """Hash tiles (C2SP tlog-tiles), in the order asked for."""
     GetEntryBundle: _aio.UnaryUnaryMultiCallable[_replication_pb2.GetEntryBundleRequest, _replication_pb2.GetEntryBundleResponse]  # type: ignore[assignment]
     """Up to 256 consecutive entries (C2SP entry bundle, tile/entries/N)."""
+    ReportCosignature: _aio.UnaryUnaryMultiCallable[_replication_pb2.ReportCosignatureRequest, _replication_pb2.ReportCosignatureResponse]  # type: ignore[assignment]
+    """A mirror's word for what it has durably stored; only the primary takes it."""
 
 class ReplicationServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -108,5 +112,13 @@ class ReplicationServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_replication_pb2.GetEntryBundleResponse, _abc.Awaitable[_replication_pb2.GetEntryBundleResponse]]:
         """Up to 256 consecutive entries (C2SP entry bundle, tile/entries/N)."""
+
+    @_abc_1.abstractmethod
+    def ReportCosignature(
+        self,
+        request: _replication_pb2.ReportCosignatureRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_replication_pb2.ReportCosignatureResponse, _abc.Awaitable[_replication_pb2.ReportCosignatureResponse]]:
+        """A mirror's word for what it has durably stored; only the primary takes it."""
 
 def add_ReplicationServicer_to_server(servicer: ReplicationServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

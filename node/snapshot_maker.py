@@ -14,7 +14,7 @@ from typing import Final
 
 from node.errors import StorageError
 from node.logging import get_logger
-from primary.snapshots import SnapshotFile, SnapshotFiles
+from node.snapshot_files import SnapshotFile, SnapshotFiles
 
 # A disk that is full stays full for a while.
 PAUSE_SECONDS: Final = 30.0
@@ -45,13 +45,14 @@ class SnapshotMaker:
         # After a failure, until then, on the monotonic clock.
         self._paused_until = 0.0
 
-    def useful(self, size: int, log_size: int) -> SnapshotFile | None:
+    def useful(self, size: int, log_size: int, at_least: int = 0) -> SnapshotFile | None:
         """The newest snapshot, if it spares a reader at `size` half of what it lacks or more.
 
-        If not, a newer one is begun.
+        If not, or if it is of less than `at_least` entries, a newer one is begun.
         """
         newest = self._newest
-        if newest is not None and 2 * newest.size >= size + log_size:
+        is_there = newest is not None and newest.size >= at_least
+        if newest is not None and is_there and 2 * newest.size >= size + log_size:
             return newest
         self._begin()
         return None

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from node.errors import ConfigurationError
-from primary.server import Capacity, Listener
+from node.listener import Capacity, Listener
 
 
 def _bind(path: Path) -> None:

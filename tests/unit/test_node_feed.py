@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from primary.feed import (
+from node.feed import (
     Event,
     Feed,
     FeedClosedError,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from primary.snapshots import KEPT, SnapshotFile, SnapshotFiles, UnknownSnapshotError
+from node.snapshot_files import KEPT, SnapshotFile, SnapshotFiles, UnknownSnapshotError
 from registry.batch import Record, SignedState
 from registry.entry import Entry
 from registry.kinds import Kind, Operation

@@ -14,10 +14,10 @@ import structlog
 from google.protobuf.wrappers_pb2 import StringValue
 from grpc import aio
 
+from node import admission
+from node.admission import client_address
+from node.listener import Capacity, Listener, Service
 from node.logging import configure
-from primary.server import Capacity, Listener, Service
-from primary.services import admission
-from primary.services.admission import client_address
 
 SECONDS = 10.0
 NAME = "test.Test"

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from node import snapshot_maker
 from node.errors import StorageError
-from primary import snapshot_maker
-from primary.snapshot_maker import SnapshotMaker
-from primary.snapshots import SnapshotFiles
+from node.snapshot_files import SnapshotFiles
+from node.snapshot_maker import SnapshotMaker
 from registry.snapshot import snapshot_name
 
 EVERY = 100

@@ -1,4 +1,4 @@
-"""The primary's gRPC listeners: who may connect, how much each may hold, and how they end."""
+"""gRPC listeners: who may connect, how much each may hold, and how they end."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health
 from grpc_reflection.v1alpha import reflection
 
+from node.admission import Admission, ClientOf, by_address
 from node.endpoint import Endpoint
 from node.errors import ConfigurationError
 from node.limits import HANDSHAKE_MS, MAX_MESSAGE_BYTES, MAX_METADATA_BYTES
 from node.tls import SERVER_OPTIONS
-from primary.services.admission import Admission, ClientOf, by_address
 
 HEALTH_NAME: Final[str] = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 
@@ -32,12 +32,16 @@ SOCKET_MODE: Final = 0o600
 WRITABLE_BY_OTHERS: Final = stat.S_IWGRP | stat.S_IWOTH
 
 
+# Methods of a service by their names.
+Handlers = Mapping[str, "grpc.RpcMethodHandler[Any, Any]"]
+
+
 @dataclass(frozen=True, slots=True)
 class Service:
     """A gRPC service by its full name, and the handlers of its methods."""
 
     name: str
-    handlers: Mapping[str, grpc.RpcMethodHandler[Any, Any]]
+    handlers: Handlers
 
 
 @dataclass(frozen=True, slots=True)

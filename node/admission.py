@@ -16,9 +16,9 @@ import grpc
 from google.protobuf.message import DecodeError
 from grpc import aio
 
+from node.grpc_calls import Context, abort_busy
 from node.logging import get_logger
 from node.tls import peer_name
-from primary.services.answers import Context, abort_busy
 
 # A client sends a call and its request together; as long as a handshake may take.
 REQUEST_SECONDS: Final = 10.0

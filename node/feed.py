@@ -15,7 +15,7 @@ from registry.errors import RegistryError
 
 
 class FeedClosedError(RegistryError):
-    """The primary stops; subscribe again, a little later."""
+    """This node stops; subscribe again, a little later."""
 
 
 class TooManySubscribersError(RegistryError):
@@ -88,7 +88,7 @@ class Subscription:
         """
         while self._attached and not self._waiting:
             if self._feed.closed:
-                raise FeedClosedError("the primary is stopping")
+                raise FeedClosedError("this node is stopping")
             self._wake = asyncio.get_running_loop().create_future()
             try:
                 await self._wake
@@ -145,7 +145,7 @@ class Feed:
     def subscribe(self, name: str, peer: str, size: int, since_ms: int) -> Subscription:
         """A place for a subscriber that holds the log up to `size`."""
         if self.closed:
-            raise FeedClosedError("the primary is stopping")
+            raise FeedClosedError("this node is stopping")
         if len(self._subscriptions) >= self._limits.subscribers:
             raise TooManySubscribersError(
                 f"all {self._limits.subscribers} places are taken: try again later"

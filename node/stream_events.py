@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from primary.feed import Event
-from primary.snapshots import SnapshotFile
+from node.feed import Event
+from node.snapshot_files import SnapshotFile
 from registry.batch import Batch
 from registry.wire.v1.replication_pb2 import (
     Fork,

@@ -1,0 +1,163 @@
+"""Mirrors one behind the other: what they pass on is signed, so nothing hangs on who they are."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from lab.cluster import NODES_PORT, Cluster, Secondary
+from tests.support.probe import QUICK, Probe
+from tests.support.registrant import Registrant, addresses, secure_channel
+from tests.support.wait import wait_until
+
+SECONDS = 90.0
+RELAY_PORT = 7446
+FRESH = {"SMTPNIC_PRIMARY_FRESHNESS_SECONDS": "0.3"}
+
+
+class Chain:
+    """A primary, a mirror of it, and two behind that one."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster = cluster
+        self._addresses = addresses()
+        self.first, self.second, self.third = cluster.secondaries
+        for one in (self.first, self.second):
+            one.process.env["SMTPNIC_SECONDARY_RELAY__LISTEN"] = self.relay_of(one)
+        for one in (self.second, self.third):
+            # The second by its settings, the third as someone tries it out.
+            one.process.env["SMTPNIC_SECONDARY_COSIGNING__REPORT_TO"] = (
+                f"{cluster.primary_address}:{NODES_PORT}"
+            )
+        self.second.process.env["SMTPNIC_SECONDARY_UPSTREAM"] = self.relay_of(self.first)
+        self.third.process.command += ["--upstream", self.relay_of(self.first)]
+
+    def relay_of(self, one: Secondary) -> str:
+        return f"{one.address}:{RELAY_PORT}"
+
+    def start(self, one: Secondary) -> None:
+        """Unless it runs."""
+        if not one.process.running:
+            one.process.start()
+        self.cluster.wait_secondary(one)
+
+    def register(self) -> str:
+        """The next address, by a holder of its own."""
+        cluster, address = self.cluster, next(self._addresses)
+        with secure_channel(cluster.public, cluster.ca, cluster.primary_address) as channel:
+            registrant = Registrant(channel)
+            registrant.create_holder()
+            registrant.register(address)
+        return address
+
+    def wait_answered(self, address: str, *mirrors: Secondary) -> None:
+        for one in mirrors:
+            wait_until(
+                lambda one=one: one.ask_dns(address) == "registered",  # type: ignore[misc]
+                seconds=SECONDS,
+                what=f"{address} at {one.name}; {Probe(one).status()}",
+            )
+
+
+@pytest.fixture(scope="module")
+def chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chain]:
+    """The primary and the first mirror run."""
+    root = tmp_path_factory.mktemp("chain")
+    with Cluster(root, 3, primary_env=FRESH, secondary_env=QUICK) as cluster:
+        chain = Chain(cluster)
+        cluster.prepare()
+        cluster.start_primary()
+        chain.register()
+        chain.start(chain.first)
+        yield chain
+
+
+def test_a_mirror_follows_a_mirror(chain: Chain) -> None:
+    """All of it verified; its place is shown; its word reaches the primary."""
+    chain.start(chain.second)
+    chain.wait_answered(chain.register(), chain.first, chain.second)
+    status = Probe(chain.second).status()
+    assert [chain.first.name, chain.second.name] == list(status.path)
+    assert [chain.first.name] == list(Probe(chain.first).status().path)
+    wait_until(
+        lambda: (
+            Probe(chain.second).status().cosigned_size >= status.size
+            and not Probe(chain.second).status().cosigning_problem
+        ),
+        seconds=SECONDS,
+        what="its cosignature, reported to the primary",
+    )
+
+
+def test_one_that_lacks_too_much_begins_with_the_mirrors_own_snapshot(chain: Chain) -> None:
+    """After a restart the first has no old batches: it makes a snapshot from its replica."""
+    before = chain.register()
+    chain.wait_answered(before, chain.first)
+    pid = Probe(chain.first).child_pid("follower")
+    os.kill(pid, signal.SIGKILL)
+    wait_until(
+        lambda: (
+            Probe(chain.first).child_pid("follower") not in (0, pid)
+            and Probe(chain.first).status().phase == "following"
+        ),
+        seconds=SECONDS,
+        what="the first mirror again",
+    )
+    chain.start(chain.third)
+    chain.wait_answered(before, chain.third)
+    assert Probe(chain.third).events("snapshot.served")
+    # The public contact came along, the private did not.
+    wait_until(
+        lambda: "postmaster@example.org" in chain.third.ask_whois(before),
+        seconds=SECONDS,
+        what="the contact in WHOIS",
+    )
+    assert "Example Street" not in chain.third.ask_whois(before)
+    assert list((chain.first.directory / "data" / "relayed").glob("*.snapshot"))
+    chain.wait_answered(chain.register(), chain.first, chain.third)
+
+
+def test_the_chain_goes_on_after_a_kill(chain: Chain) -> None:
+    """Everything of the first is killed, the second waits and serves; then it follows again."""
+    chain.start(chain.second)
+    before = chain.register()
+    chain.wait_answered(before, chain.second)
+    chain.first.process.kill()
+    wait_until(
+        lambda: Probe(chain.second).status().phase == "disconnected",
+        seconds=SECONDS,
+        what="the second, alone",
+    )
+    assert "registered" == chain.second.ask_dns(before)
+    meanwhile = chain.register()
+    chain.start(chain.first)
+    chain.wait_answered(meanwhile, chain.first, chain.second)
+    assert {0.0} == {
+        Probe(one).metric("dns", "smtpnic_view_diverged_total")
+        for one in (chain.first, chain.second)
+    }
+
+
+def test_a_circle_is_refused(chain: Chain) -> None:
+    """A mirror that would follow itself, over others, says so and follows nobody."""
+    chain.start(chain.second)
+    # The path is what the second last heard from the first.
+    wait_until(
+        lambda: len(Probe(chain.second).status().path) == 2, seconds=SECONDS, what="the path"
+    )
+    command = list(chain.first.process.command)
+    chain.first.process.stop()
+    chain.first.process.command += ["--upstream", chain.relay_of(chain.second)]
+    chain.first.process.start()
+    wait_until(
+        lambda: "choose another upstream" in Probe(chain.first).status().advice,
+        seconds=SECONDS,
+        what=f"advice; {Probe(chain.first).status()}",
+    )
+    chain.first.process.stop()
+    chain.first.process.command = command
+    chain.start(chain.first)
+    chain.wait_answered(chain.register(), chain.first, chain.second)
