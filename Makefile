@@ -68,6 +68,11 @@ bench-propagation: setup ## Measure a commit until every secondary answers
 bench-bootstrap: setup ## Measure a new secondary until it serves, its restart and its memory
 	$(BIN)/python -m bench.bootstrap
 
+.PHONY: bench-fanout
+bench-fanout: ## Measure 1 to 100 subscribers, mirrors behind mirrors, and a slow line
+	@scripts/setup bench
+	$(BIN)/python -m bench.fanout
+
 .PHONY: bench-dns
 bench-dns: ## Measure our DNS beside NSD, Knot, rbldnsd, BIND, PowerDNS, within 10 minutes
 	@scripts/setup bench
