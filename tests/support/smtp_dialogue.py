@@ -75,7 +75,8 @@ def send_mail(
             connection.sendall(command.encode() + b"\r\n")
             replies.append(_reply(incoming))
             if command.startswith("AUTH"):
-                assert replies.pop().startswith("235")
+                authenticated = replies.pop()
+                assert authenticated.startswith("235"), (authenticated, replies)
         if replies[-1]:
             connection.sendall(b"QUIT\r\n")
             _reply(incoming)
