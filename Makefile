@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 
 BIN := .venv/bin
-PACKAGES := registry node primary secondary smtpnic lab bench
+PACKAGES := registry node primary secondary smtpnic policyd lab bench
 # Unit tests use the machine's cores; integration tests start whole clusters, one at a time.
 UNIT_WORKERS := 2
 

@@ -6,19 +6,18 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from typing import Final
 
 import dns.exception
 import dns.message
 import dns.query
-import dns.rcode
 import dns.rdatatype
 import dns.resolver
 from dns.rdtypes.ANY.TXT import TXT
 
 from node.endpoint import Endpoint
 from node.errors import ConfigurationError
+from node.finding import Finding, address_type, judge
 from registry.address import Address
 from registry.errors import Problem
 from registry.label import dashed
@@ -29,14 +28,6 @@ EDNS_PAYLOAD_BYTES: Final = 1232
 MAX_CONCURRENT_SERVERS: Final = 16
 # Of asking again while waiting: a change takes some milliseconds from the primary to DNS.
 POLL_SECONDS: Final = 0.005
-
-
-class Finding(StrEnum):
-    """What a receiver would conclude. A failure is not an answer."""
-
-    REGISTERED = "registered"
-    NOT_REGISTERED = "not registered"
-    FAILURE = "failure"
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,9 +111,9 @@ def ask(server: Endpoint, address: Address, zone: str, timeout_seconds: float) -
     name = f"{dashed(address)}.{zone.strip('.')}."
     started = time.monotonic()
     try:
-        response = _query(server, name, _address_type(address), timeout_seconds)
+        response = _query(server, name, address_type(address), timeout_seconds)
         milliseconds = (time.monotonic() - started) * 1000
-        finding, detail = _judge(response, address)
+        finding, detail = judge(response, address)
         texts = _texts(server, name, timeout_seconds) if finding is Finding.REGISTERED else ()
         return Answer(server, name, finding, detail, texts, milliseconds)
     except dns.exception.Timeout:
@@ -134,10 +125,6 @@ def ask(server: Endpoint, address: Address, zone: str, timeout_seconds: float) -
     return Answer(server, name, Finding.FAILURE, detail)
 
 
-def _address_type(address: Address) -> dns.rdatatype.RdataType:
-    return dns.rdatatype.A if address.family == 4 else dns.rdatatype.AAAA
-
-
 def _query(
     server: Endpoint, name: str, rdtype: dns.rdatatype.RdataType, timeout_seconds: float
 ) -> dns.message.Message:
@@ -146,34 +133,6 @@ def _query(
         query, server.host, timeout=timeout_seconds, port=server.port
     )
     return response
-
-
-def _judge(response: dns.message.Message, address: Address) -> tuple[Finding, str]:
-    if response.rcode() == dns.rcode.NXDOMAIN:
-        return Finding.NOT_REGISTERED, ""
-    if response.rcode() != dns.rcode.NOERROR:
-        return Finding.FAILURE, _failure(response)
-    found = {
-        str(rdata)
-        for rrset in response.answer
-        if rrset.rdtype == _address_type(address)
-        for rdata in rrset
-    }
-    if found == {str(address)}:
-        return Finding.REGISTERED, ""
-    if found:
-        # A resolver that rewrites answers would otherwise register the whole world.
-        return Finding.FAILURE, f"the answer is {', '.join(sorted(found))}, not the address asked"
-    return Finding.NOT_REGISTERED, "the name exists without an address record"
-
-
-def _failure(response: dns.message.Message) -> str:
-    # RFC 8914: the code is for programs, the text for people.
-    reasons = [
-        f"EDE {int(error.code)}" + (f" ({error.text})" if error.text else "")
-        for error in response.extended_errors()
-    ]
-    return ", ".join([dns.rcode.to_text(response.rcode()), *reasons])
 
 
 def _texts(server: Endpoint, name: str, timeout_seconds: float) -> tuple[str, ...]:

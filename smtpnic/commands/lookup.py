@@ -64,7 +64,7 @@ def answer_values(answer: Answer) -> dict[str, object]:
 
 def answers_exit_code(answers: list[Answer]) -> ExitCode:
     """What the answers come to: a failure outweighs a "not registered"."""
-    from smtpnic.receiver import Finding  # noqa: PLC0415
+    from node.finding import Finding  # noqa: PLC0415
 
     findings = {answer.finding for answer in answers}
     if Finding.FAILURE in findings:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from lab.cluster import ZONE, Cluster
-from tests.support.receiving import CLIENTS, MARK, OWN_NETWORK, REGISTERED, HOST, Registry
+from tests.support.receiving import CLIENTS, HOST, MARK, OWN_NETWORK, REGISTERED, Registry
 from tests.support.registrant import Registrant, secure_channel
 from tests.support.switched_resolver import SwitchedResolver
 from tests.support.syslog import Syslog

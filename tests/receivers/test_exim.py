@@ -164,9 +164,7 @@ def test_trap_defer_never_refuses_everyone_when_dns_fails(exim: Exim, registry: 
     assert [REFUSED] * len(FAILURES) == _refused_while_dns_fails(registry)
 
 
-def test_trap_dashes_through_dnslists_refuse_the_registered(
-    exim: Exim, registry: Registry
-) -> None:
+def test_trap_dashes_through_dnslists_refuse_the_registered(exim: Exim, registry: Registry) -> None:
     """`dnslists` drops answers outside 127.0.0.0/8, and the dashed name's is the address."""
     exim.run("deny\n  !dnslists = smtpnic.org/${tr{$sender_host_address}{.}{-}}\n")
     assert REFUSED == deliver(REGISTERED_IPV4).outcome

@@ -41,8 +41,12 @@ def test_the_resolver_reaches_the_cluster(registry: Registry) -> None:
     server = ("127.0.0.1", 53)
     assert "registered" == dns_answer(server, REGISTERED_IPV4, ZONE)
     assert "NXDOMAIN" == dns_answer(server, UNREGISTERED_IPV4, ZONE)
-    for fault, seen in [(Fault.SERVFAIL, "SERVFAIL"), (Fault.REFUSED, "REFUSED"),
-                        (Fault.TIMEOUT, "no answer"), (Fault.NODATA, "NODATA")]:
+    for fault, seen in [
+        (Fault.SERVFAIL, "SERVFAIL"),
+        (Fault.REFUSED, "REFUSED"),
+        (Fault.TIMEOUT, "no answer"),
+        (Fault.NODATA, "NODATA"),
+    ]:
         with registry.resolver.failing(fault):
             assert seen == dns_answer(server, REGISTERED_IPV4, ZONE)
     with registry.resolver.failing(Fault.LIE):
@@ -52,6 +56,7 @@ def test_the_resolver_reaches_the_cluster(registry: Registry) -> None:
 
 def test_programs_find_the_resolver(registry: Registry) -> None:
     """resolv.conf names it."""
-    done = subprocess.run(["getent", "ahostsv4", f"11-0-0-25.{ZONE}"], capture_output=True,
-                          text=True, check=True)
+    done = subprocess.run(
+        ["getent", "ahostsv4", f"11-0-0-25.{ZONE}"], capture_output=True, text=True, check=True
+    )
     assert REGISTERED_IPV4 in done.stdout

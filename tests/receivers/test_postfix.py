@@ -183,9 +183,7 @@ def test_trap_dnswl_in_client_restrictions_lets_the_unregistered_in(
 
 def test_trap_250_in_an_access_table_is_451(postfix: Postfix, registry: Registry) -> None:
     """Postfix cannot say anything of its own to somebody whose mail it takes."""
-    postfix.run(
-        "smtpd_recipient_restrictions = check_client_access static:{250 please register}\n"
-    )
+    postfix.run("smtpd_recipient_restrictions = check_client_access static:{250 please register}\n")
     assert "rcpt 451" == deliver(UNREGISTERED_IPV4).outcome
 
 

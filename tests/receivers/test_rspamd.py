@@ -42,8 +42,8 @@ def scan(address: str, recipient: str = RECIPIENT, user: str = "") -> dict[str, 
     headers = {"IP": address, "From": "someone@sender.example", "Rcpt": recipient}
     if user:
         headers["User"] = user
-    request = urllib.request.Request(WORKER, MESSAGE, headers)  # noqa: S310 - our own URL
-    with urllib.request.urlopen(request, timeout=30) as reply:  # noqa: S310
+    request = urllib.request.Request(WORKER, MESSAGE, headers)
+    with urllib.request.urlopen(request, timeout=30) as reply:
         result: dict[str, Any] = json.load(reply)
     return result
 

@@ -166,7 +166,7 @@ def test_trap_dashes_in_a_rule_refuse_everyone(sendmail: Sendmail, registry: Reg
         "LOCAL_CONFIG\nKregistry dns -R A -T<TMP>\ndivert(8)\n"
         "R$*\t\t$: $&{client_addr}\n"
         "R$-.$-.$-.$-\t\t$: <?> $(registry $1-$2-$3-$4.smtpnic.org. $: NO $)\n"
-        "R<?> NO\t\t$#error $@ 5.7.1 $: \"550 communication denied\"\n"
+        'R<?> NO\t\t$#error $@ 5.7.1 $: "550 communication denied"\n'
         "R$*\t\t$: OKSOFAR\ndivert(0)\n"
     )
     try:
@@ -177,12 +177,10 @@ def test_trap_dashes_in_a_rule_refuse_everyone(sendmail: Sendmail, registry: Reg
         sendmail.stop()
 
 
-def test_trap_a_250_for_an_error_breaks_the_session(
-    sendmail: Sendmail, registry: Registry
-) -> None:
+def test_trap_a_250_for_an_error_breaks_the_session(sendmail: Sendmail, registry: Registry) -> None:
     """`$#error` with a text that begins with 250: the client goes on, and is told 503."""
     sendmail.run(
-        "divert(8)\nR$*\t\t$#error $@ 2.0.0 $: \"250 accepted, please register\"\ndivert(0)\n"
+        'divert(8)\nR$*\t\t$#error $@ 2.0.0 $: "250 accepted, please register"\ndivert(0)\n'
     )
     try:
         dialogue = deliver(UNREGISTERED_IPV4)

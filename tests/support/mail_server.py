@@ -105,7 +105,9 @@ def shell(*command: str, directory: Path | None = None, script: str = "") -> str
     done = subprocess.run(
         words, capture_output=True, text=True, timeout=60, check=False, cwd=directory
     )
-    assert done.returncode == 0, f"{script or command}: {done.returncode}\n{done.stdout}{done.stderr}"
+    assert done.returncode == 0, (
+        f"{script or command}: {done.returncode}\n{done.stdout}{done.stderr}"
+    )
     return done.stdout + done.stderr
 
 

@@ -124,15 +124,11 @@ class SwitchedResolver:
             return honest
         response = _response(query)
         response.answer = [
-            dns.rrset.from_text(
-                question.name, 60, "IN", question.rdtype, lies[question.rdtype]
-            )
+            dns.rrset.from_text(question.name, 60, "IN", question.rdtype, lies[question.rdtype])
         ]
         return response
 
-    def _other(
-        self, query: dns.message.Message, question: dns.rrset.RRset
-    ) -> dns.message.Message:
+    def _other(self, query: dns.message.Message, question: dns.rrset.RRset) -> dns.message.Message:
         response = _response(query)
         known = {
             ("sender.example.", dns.rdatatype.MX): "10 mail.sender.example.",
@@ -140,9 +136,7 @@ class SwitchedResolver:
         }
         value = known.get((question.name.to_text().lower(), question.rdtype))
         if value is not None:
-            response.answer = [
-                dns.rrset.from_text(question.name, 60, "IN", question.rdtype, value)
-            ]
+            response.answer = [dns.rrset.from_text(question.name, 60, "IN", question.rdtype, value)]
         elif not any(name == question.name.to_text().lower() for name, _ in known):
             response.set_rcode(dns.rcode.NXDOMAIN)
         return response

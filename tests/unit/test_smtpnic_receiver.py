@@ -19,9 +19,10 @@ import pytest
 
 from node.endpoint import Endpoint
 from node.errors import ConfigurationError
+from node.finding import Finding
 from registry.address import Address
 from smtpnic.cli import main
-from smtpnic.receiver import Finding, ask, parse_server
+from smtpnic.receiver import ask, parse_server
 
 ADDRESS = Address.parse("192.0.2.36")
 NAME = "192-0-2-36.smtpnic.org."
