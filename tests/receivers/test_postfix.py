@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Final
 
 import pytest
 
+from lab.process import LabProcess, program
 from tests.support.mail_server import (
     ACCEPTED,
     FAILURES,
@@ -25,15 +27,18 @@ from tests.support.mail_server import (
 from tests.support.receiving import (
     DENIED,
     HOST,
+    OWN_NETWORK,
     RECEIVERS,
     REGISTER_AT,
     REGISTERED_IPV4,
+    REGISTERED_IPV6,
     UNREGISTERED_IPV4,
     UNREGISTERED_IPV6,
     Registry,
 )
 from tests.support.switched_resolver import Fault
 from tests.support.syslog import Syslog
+from tests.support.wait import wait_until
 
 SETTINGS: Final = Path("/etc/postfix")
 SPOOL: Final = Path("/var/spool/postfix")
@@ -214,3 +219,133 @@ def test_failures_defer_in_time(postfix: Postfix, registry: Registry) -> None:
     for fault in FAILURES:
         with registry.resolver.failing(fault):
             assert "rcpt 450" == deliver(REGISTERED_IPV4).outcome
+
+
+class Policyd:
+    """smtpnic-policyd, started and ended."""
+
+    def __init__(self, directory: Path, **settings: str) -> None:
+        environment = {f"SMTPNIC_POLICYD_{name.upper()}": text for name, text in settings.items()}
+        self.process = LabProcess(
+            "policyd", [program("smtpnic-policyd"), "run"], directory / "policyd.log", environment
+        )
+        self.process.start()
+
+    def wait_ready(self) -> None:
+        """Until it says that it serves."""
+        wait_until(lambda: "policyd.ready" in self.process.tail(), seconds=20, what="policyd")
+
+
+POLICYD_EXPECTED: Final = {
+    "accept": Expected(unregistered=REFUSED, failure=ACCEPTED, lied=ACCEPTED),
+    "tempfail": Expected(unregistered=REFUSED, failure="rcpt 451", lied="rcpt 451"),
+}
+
+
+@pytest.fixture(scope="module", params=POLICYD_EXPECTED)
+def policyd_mode(
+    postfix: Postfix,
+    registry: Registry,
+    request: pytest.FixtureRequest,
+) -> str:
+    """Postfix asks the policy service, which enforces."""
+    postfix.start("enforce-policyd")
+    return str(request.param)
+
+
+@pytest.mark.parametrize("fault", Fault)
+def test_through_policyd_each_client_sees_what_is_promised(
+    policyd_mode: str, fault: Fault, registry: Registry, tmp_path: Path
+) -> None:
+    """With dashed names, IPv4 and IPv6; it is started anew for each fault, since it remembers."""
+    policyd = Policyd(tmp_path, mode="enforce", on_failure=policyd_mode, guard_seconds="0")
+    policyd.wait_ready()
+    try:
+        with registry.resolver.failing(fault):
+            wanted, seen = outcomes(fault, POLICYD_EXPECTED[policyd_mode])
+        exempt = exempt_outcomes(USER)
+    finally:
+        policyd.process.stop()
+    assert wanted == seen
+    if fault is Fault.NONE:
+        assert dict.fromkeys(exempt, ACCEPTED) == exempt
+
+
+def test_without_policyd_all_is_accepted(postfix: Postfix, registry: Registry) -> None:
+    """It fails open: default_action=DUNNO."""
+    postfix.start("enforce-policyd")
+    assert ACCEPTED == deliver(UNREGISTERED_IPV4).outcome
+
+
+def test_policyd_stops_enforcing_when_the_list_lies(
+    postfix: Postfix, registry: Registry, tmp_path: Path
+) -> None:
+    """A resolver that puts an address in the place of every absence: 127.0.0.1 seems listed."""
+    postfix.start("enforce-policyd")
+    policyd = Policyd(tmp_path, mode="enforce", guard_seconds="0.1")
+    policyd.wait_ready()
+    try:
+        assert REFUSED == deliver(UNREGISTERED_IPV4).outcome
+        with registry.resolver.failing(Fault.LIE):
+            wait_until(
+                lambda: "enforcing.stopped" in policyd.process.tail(), seconds=10, what="the guard"
+            )
+            # Known as unregistered since before, and accepted all the same.
+            assert ACCEPTED == deliver(UNREGISTERED_IPV4).outcome
+        wait_until(
+            lambda: "enforcing.resumed" in policyd.process.tail(), seconds=10, what="the guard"
+        )
+        assert REFUSED == deliver(UNREGISTERED_IPV4).outcome
+    finally:
+        policyd.process.stop()
+
+
+def test_advice_is_a_header_of_the_message(
+    postfix: Postfix, registry: Registry, tmp_path: Path
+) -> None:
+    """In mail of the unregistered alone."""
+    mailbox = Path("/var/mail/root")
+    postfix.start("advise-policyd")
+    policyd = Policyd(tmp_path, mode="advise")
+    policyd.wait_ready()
+    try:
+        for source, has_header in ((UNREGISTERED_IPV4, True), (REGISTERED_IPV4, False)):
+            mailbox.unlink(missing_ok=True)
+            assert ACCEPTED == deliver(source).outcome
+            wait_until(mailbox.exists, seconds=10, what="the message delivered")
+            wait_until(lambda: "Hello" in mailbox.read_text(), seconds=10, what="the message")
+            text = mailbox.read_text(encoding="utf-8")
+            assert has_header == (f"X-SMTP-Registry: {UNREGISTERED_IPV4} is no registered" in text)
+    finally:
+        policyd.process.stop()
+
+
+def test_the_filter_puts_advice_into_the_last_250(
+    postfix: Postfix, registry: Registry, tmp_path: Path
+) -> None:
+    """The informational 250 of the draft, which Postfix has no other way to give."""
+    master = SETTINGS / "master.cf"
+    original = master.read_text(encoding="utf-8")
+    service = (RECEIVERS / "postfix" / "advise-filter.master.cf").read_text(encoding="utf-8")
+    master.write_text(original + service, encoding="utf-8")
+    postfix.start("advise-filter")
+    policyd = Policyd(
+        tmp_path,
+        mode="advise",
+        filter_listen=json.dumps(["127.0.0.1:10041"]),
+        own_networks=json.dumps(["11.9.0.0/24"]),
+    )
+    policyd.wait_ready()
+    try:
+        for source in (UNREGISTERED_IPV4, UNREGISTERED_IPV6):
+            dialogue = deliver(source)
+            assert dialogue.end.startswith("250 2.0.0 Ok: queued as ")
+            assert f"{source} is no registered mail server" in dialogue.end
+            assert REGISTER_AT in dialogue.end
+        for source in (REGISTERED_IPV4, REGISTERED_IPV6, OWN_NETWORK):
+            dialogue = deliver(source)
+            assert ACCEPTED == dialogue.outcome
+            assert REGISTER_AT not in dialogue.end
+    finally:
+        policyd.process.stop()
+        master.write_text(original, encoding="utf-8")
