@@ -24,6 +24,10 @@ test: setup ## Run all tests
 	$(BIN)/pytest -n $(UNIT_WORKERS) tests/unit
 	$(BIN)/pytest tests/integration
 
+.PHONY: test-receivers
+test-receivers: setup ## Test real mail servers, each in a copy of this machine; needs root
+	$(BIN)/python -m tests.receivers.run $(SERVERS)
+
 .PHONY: check
 check: setup ## Check style, types, the rules of who imports whom, generated code
 	$(BIN)/ruff check .

@@ -6,13 +6,22 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Final
 
+import typer
+
 from node.command_line import config_option, new_program, run_program, warn_of_root
 from node.logging import configure
-from policyd.settings import DEFAULT_FILE, PolicydSettings
+from policyd.settings import DEFAULT_FILE, Mode, OnFailure, PolicydSettings
 
 EXIT_CODES: Final = "Exit codes: 0 done, 2 usage or settings, 70 internal."
 
 Config = Annotated[Path | None, config_option("SMTPNIC_POLICYD_CONFIG")]
+
+ModeOption = Annotated[
+    Mode | None, typer.Option("--mode", help="What happens to mail of the unregistered.")
+]
+OnFailureOption = Annotated[
+    OnFailure | None, typer.Option(help="What happens to mail while DNS fails.")
+]
 
 app = new_program(
     "smtpnic-policyd",
@@ -22,7 +31,9 @@ app = new_program(
 
 
 @app.command(epilog=EXIT_CODES)
-def run(config: Config = None) -> None:
+def run(
+    config: Config = None, *, mode: ModeOption = None, on_failure: OnFailureOption = None
+) -> None:
     """Serves Postfix: check_policy_service, and a before-queue filter if one is set.
 
     Takes its settings from FILE, else from /etc/smtpnic/policyd.toml if there is one; its
@@ -30,17 +41,19 @@ def run(config: Config = None) -> None:
     """
     from policyd.service import run as run_service  # noqa: PLC0415 - --help loads no DNS
 
-    settings = _load(config)
+    settings = _load(config, mode, on_failure)
     warn_of_root()
     run_service(settings)
 
 
 @app.command(epilog=EXIT_CODES)
-def opensmtpd(config: Config = None) -> None:
+def opensmtpd(
+    config: Config = None, *, mode: ModeOption = None, on_failure: OnFailureOption = None
+) -> None:
     """Serves the OpenSMTPD that started it as a filter, on standard input and output."""
     from policyd.service import run_opensmtpd  # noqa: PLC0415
 
-    run_opensmtpd(_load(config))
+    run_opensmtpd(_load(config, mode, on_failure))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -48,10 +61,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return run_program(app, arguments)
 
 
-def _load(config: Path | None) -> PolicydSettings:
-    file = config or DEFAULT_FILE
-    settings = (
-        PolicydSettings() if config is None and not file.exists() else PolicydSettings.load(file)
-    )
+def _load(config: Path | None, mode: Mode | None, on_failure: OnFailure | None) -> PolicydSettings:
+    if config is None and not DEFAULT_FILE.exists():
+        settings = PolicydSettings()
+    else:
+        settings = PolicydSettings.load(config or DEFAULT_FILE)
+    options = {"mode": mode, "on_failure": on_failure}
+    given = {name: value for name, value in options.items() if value is not None}
+    settings = settings.model_copy(update=given)
     configure(settings.log_format, settings.log_level)
     return settings

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -16,6 +17,7 @@ from tests.support.mail_server import (
     Foreground,
     deliver,
     exempt_outcomes,
+    open_to_others,
     outcomes,
     shell,
     wait_listening,
@@ -48,6 +50,7 @@ class OpenSmtpd:
         Path("/etc/aliases").write_text("postmaster: root\n", encoding="utf-8")
         # Where its PATH finds it: as a package would install it.
         Path("/usr/local/bin/smtpnic-policyd").symlink_to(program("smtpnic-policyd"))
+        open_to_others(Path(sys.base_prefix))
         settings = Path("/etc/smtpnic")
         settings.mkdir()
         # A lookup is remembered; here each question is to meet the fault of its test.
@@ -114,10 +117,11 @@ def test_who_is_exempt_is_accepted(mode: str) -> None:
     assert ACCEPTED == deliver(OWN_NETWORK).outcome
 
 
-def test_the_refusal_says_why_and_what_to_do(mode: str) -> None:
+def test_the_refusal_says_why_and_what_to_do(mode: str, opensmtpd: OpenSmtpd) -> None:
     """550 5.7.1, "communication denied", the address, and where to register."""
     if mode == "advise":
         pytest.skip("refuses nobody")
+    opensmtpd.start(mode)
     for source in (UNREGISTERED_IPV4, UNREGISTERED_IPV6):
         refusal = deliver(source).refusal
         assert refusal.startswith("550 5.7.1 ")

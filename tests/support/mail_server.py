@@ -111,6 +111,12 @@ def shell(*command: str, directory: Path | None = None, script: str = "") -> str
     return done.stdout + done.stderr
 
 
+def open_to_others(directory: Path) -> None:
+    """Lets any user get to a Python that stands in somebody's home; in this copy of the machine."""
+    for parent in (directory, *directory.parents):
+        parent.chmod(parent.stat().st_mode | 0o011)
+
+
 def wait_listening(addresses: Iterable[str] = (SERVER, SERVER_IPV6), port: int = SMTP_PORT) -> None:
     """Waits until a server takes connections at all of these addresses."""
     for address in addresses:

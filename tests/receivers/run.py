@@ -1,0 +1,117 @@
+"""make test-receivers: each mail server's tests in an isolation of their own, some at a time.
+
+    python -m tests.receivers.run [NAME...]
+
+Fails where the kernel does not allow the isolation: nothing is skipped silently.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).parents[2]
+ISOLATE: Final = ROOT / "scripts" / "isolate"
+# Most of the time a test waits for something: there may be more of them than cores.
+SIDE_BY_SIDE: Final = 3
+LIMIT_SECONDS: Final = 900
+# Of each test, the longest waits for a silent resolver.
+TEST_SECONDS: Final = 180
+
+
+@dataclass(frozen=True)
+class Suite:
+    """The tests of one mail server, and the Debian packages that they need."""
+
+    name: str
+    layer: str
+    packages: tuple[str, ...]
+    files: tuple[str, ...]
+
+
+_SENDMAIL: Final = ("sendmail-bin", "sendmail", "unbound", "sasl2-bin")
+# The longest first.
+SUITES: Final = (
+    Suite("story", "sendmail", _SENDMAIL, ("test_story.py",)),
+    Suite(
+        "postfix",
+        "postfix",
+        ("postfix", "libsasl2-modules", "sasl2-bin"),
+        ("test_isolation.py", "test_postfix.py"),
+    ),
+    Suite("sendmail", "sendmail", _SENDMAIL, ("test_sendmail.py",)),
+    Suite("exim", "exim", ("exim4-daemon-light",), ("test_exim.py",)),
+    Suite("opensmtpd", "opensmtpd", ("opensmtpd",), ("test_opensmtpd.py",)),
+    Suite("rspamd", "rspamd", ("rspamd",), ("test_rspamd.py",)),
+    Suite(
+        "spamassassin",
+        "spamassassin",
+        ("spamassassin", "spamd", "spamc"),
+        ("test_spamassassin.py",),
+    ),
+)
+
+
+def make_layer(suite: Suite) -> None:
+    """Installs the packages, unless they are there."""
+    subprocess.run([ISOLATE, "layer", suite.layer, *suite.packages], check=True)
+
+
+def run_suite(suite: Suite) -> tuple[Suite, int, str, float]:
+    """Runs the tests; how pytest ended, what it said, and in how many seconds."""
+    command = [
+        str(ISOLATE),
+        "run",
+        suite.layer,
+        sys.executable,
+        *("-m", "pytest", "-q", "-p", "no:cacheprovider"),
+        # Servers are started once a mode: the order is that of the file.
+        *("-p", "no:randomly", f"--timeout={TEST_SECONDS}"),
+        *(
+            f"tests/receivers/{file}"
+            for file in suite.files
+            if (ROOT / "tests/receivers" / file).exists()
+        ),
+    ]
+    started = time.monotonic()
+    done = subprocess.run(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=LIMIT_SECONDS,
+        check=False,
+        env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"},
+    )
+    return suite, done.returncode, done.stdout, time.monotonic() - started
+
+
+def main(names: Sequence[str]) -> int:
+    """Runs the suites of these names, or all; 1 if one failed."""
+    suites = [suite for suite in SUITES if not names or suite.name in names]
+    try:
+        for suite in suites:
+            make_layer(suite)
+    except subprocess.CalledProcessError as error:
+        return int(error.returncode)
+    failed = 0
+    with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
+        for suite, code, output, seconds in pool.map(run_suite, suites):
+            sys.stdout.write(
+                f"== {suite.name}: {'ok' if code == 0 else 'FAILED'}, {seconds:.0f} s\n"
+            )
+            sys.stdout.write(output if code else "".join(output.splitlines(keepends=True)[-1:]))
+            sys.stdout.flush()
+            failed += code != 0
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
