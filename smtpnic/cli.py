@@ -16,7 +16,7 @@ import typer
 
 from node.command_line import Version
 from node.exits import ExitCode
-from smtpnic.commands import board, bulk, holder, registrations
+from smtpnic.commands import board, bulk, holder, receiver, registrations
 from smtpnic.commands.dns_check import dns_check
 from smtpnic.commands.lookup import lookup
 from smtpnic.commands.status import status
@@ -113,6 +113,7 @@ for name, command in (
     app.command(name, epilog=EXIT_CODES)(command)
 app.add_typer(holder.app, name="holder")
 app.add_typer(board.app, name="board")
+app.add_typer(receiver.app, name="receiver")
 
 
 def hoist(arguments: Sequence[str]) -> list[str]:

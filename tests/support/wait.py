@@ -11,7 +11,9 @@ T = TypeVar("T")
 POLL_SECONDS = 0.02
 
 
-def wait_until(condition: Callable[[], T], *, seconds: float, what: str) -> T:
+def wait_until(
+    condition: Callable[[], T], *, seconds: float, what: str, poll_seconds: float = POLL_SECONDS
+) -> T:
     """The first true value of `condition`; AssertionError naming `what` after `seconds`."""
     deadline = time.monotonic() + seconds
     while True:
@@ -20,4 +22,4 @@ def wait_until(condition: Callable[[], T], *, seconds: float, what: str) -> T:
             return value
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {seconds} s: {what}")
-        time.sleep(POLL_SECONDS)
+        time.sleep(poll_seconds)
