@@ -82,6 +82,10 @@ bench-dns: ## Measure our DNS beside NSD, Knot, rbldnsd, BIND, PowerDNS, within 
 	@scripts/setup bench
 	$(BIN)/python -m bench.dns
 
+.PHONY: bench-policyd
+bench-policyd: setup ## Measure the policy service: questions a second
+	$(BIN)/python -m bench.policyd
+
 .PHONY: clean
 clean: ## Remove everything that was made, the virtual environment too
 	rm -rf .venv build dist *.egg-info bench/results

@@ -12,6 +12,7 @@ import dns.exception
 import dns.message
 import dns.rdatatype
 
+from node.endpoint import Endpoint
 from node.finding import Finding, address_type, judge, judge_listing
 from node.logging import get_logger
 from policyd.cache import Cache, Found
@@ -19,7 +20,6 @@ from policyd.metrics import PolicydMetrics
 from registry.address import Address
 from registry.label import dashed, reversed_name
 
-DNS_PORT: Final = 53
 # DNS flag day 2020: what passes unfragmented everywhere.
 EDNS_PAYLOAD_BYTES: Final = 1232
 # RFC 9520, 3.2: a failure is remembered for at least one second, and at most five minutes.
@@ -40,7 +40,7 @@ class Lookups:
 
     def __init__(
         self,
-        resolvers: Sequence[str],
+        resolvers: Sequence[Endpoint],
         zone: str,
         timeout_seconds: float,
         cache: Cache,
@@ -128,11 +128,11 @@ class Lookups:
 
 
 async def _query_one(
-    resolver: str, name: str, rdtype: dns.rdatatype.RdataType, seconds: float
+    resolver: Endpoint, name: str, rdtype: dns.rdatatype.RdataType, seconds: float
 ) -> dns.message.Message:
     query = dns.message.make_query(name, rdtype, use_edns=0, payload=EDNS_PAYLOAD_BYTES)
     response, _ = await dns.asyncquery.udp_with_fallback(
-        query, resolver, timeout=seconds, port=DNS_PORT
+        query, resolver.host, timeout=seconds, port=resolver.port
     )
     return response
 

@@ -15,6 +15,7 @@ import dns.exception
 import dns.resolver
 import uvloop
 
+from node.endpoint import Endpoint
 from node.errors import ConfigurationError
 from node.http import MonitoringServer
 from node.logging import get_logger
@@ -26,7 +27,7 @@ from policyd.lookups import Lookups
 from policyd.metrics import PolicydMetrics
 from policyd.opensmtpd import OpenSmtpdFilter
 from policyd.postfix import Actions, PolicyConnection
-from policyd.settings import PolicydSettings
+from policyd.settings import DNS_PORT, PolicydSettings
 from policyd.smtp_filter import SmtpFilter
 from policyd.sockets import FILTER_NAME, POLICY_NAME, inherited_sockets, open_sockets
 
@@ -55,7 +56,7 @@ class Service:
         self.judge = Judge(policy, lookups, self.guard, self.metrics)
 
 
-def system_resolvers() -> tuple[str, ...]:
+def system_resolvers() -> tuple[Endpoint, ...]:
     """The resolvers of this machine; ConfigurationError when there are none."""
     try:
         found = dns.resolver.get_default_resolver().nameservers
@@ -63,7 +64,7 @@ def system_resolvers() -> tuple[str, ...]:
         raise ConfigurationError(
             f"this machine has no resolver configured ({error}): set resolvers"
         ) from error
-    return tuple(str(server) for server in found)
+    return tuple(Endpoint(str(server), DNS_PORT) for server in found)
 
 
 def run(settings: PolicydSettings) -> None:

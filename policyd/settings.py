@@ -7,7 +7,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Final, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, PlainValidator, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from node.endpoint import Endpoint
@@ -20,6 +20,7 @@ from registry.errors import Problem
 DEFAULT_FILE: Final = Path("/etc/smtpnic/policyd.toml")
 DEFAULT_LISTEN: Final = "127.0.0.1:10040"
 UNIX_PREFIX: Final = "unix:"
+DNS_PORT: Final = 53
 
 
 class Mode(StrEnum):
@@ -46,15 +47,17 @@ def _listener(text: str) -> str:
     return text
 
 
-def _resolver(text: str) -> str:
+def _resolver(value: object) -> Endpoint:
+    if isinstance(value, Endpoint):
+        return value
     try:
-        return str(Address.parse(text))
-    except Problem as problem:
-        raise ValueError(f"{text!r}: {problem.message}") from None
+        return Endpoint(str(Address.parse(str(value))), DNS_PORT)
+    except Problem:
+        return Endpoint.parse(str(value))
 
 
 Listener = Annotated[str, AfterValidator(_listener)]
-Resolver = Annotated[str, AfterValidator(_resolver)]
+Resolver = Annotated[Endpoint, PlainValidator(_resolver)]
 Network = IPv4Network | IPv6Network
 
 
@@ -84,7 +87,7 @@ class PolicydSettings(Settings):
     filter_next: SettingsEndpoint = Endpoint("127.0.0.1", 10026)
     # Metrics and health; none: not served.
     http: SettingsEndpoint | None = None
-    # Addresses of resolvers, port 53; none: those of this machine.
+    # Addresses of resolvers, with a port if it is not 53; none: those of this machine.
     resolvers: tuple[Resolver, ...] = ()
     # Until an answer counts as a failure; a mail server waits while it is asked for.
     timeout_seconds: Annotated[float, Field(gt=0, le=30)] = 2.0

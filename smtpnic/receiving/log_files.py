@@ -23,7 +23,7 @@ PATTERNS: Final = (
 PROGRAMS: Final = ("postfix/smtpd", "sendmail", "sm-mta", "sendmail-mta")
 _OPENERS: Final[dict[str, Callable[[BinaryIO], BinaryIO]]] = {
     ".gz": lambda raw: cast("BinaryIO", gzip.GzipFile(fileobj=raw)),
-    ".xz": lambda raw: cast("BinaryIO", lzma.LZMAFile(raw)),
+    ".xz": lambda raw: cast("BinaryIO", lzma.LZMAFile(raw)),  # noqa: SIM115 - its user closes it
     ".bz2": lambda raw: cast("BinaryIO", bz2.BZ2File(raw)),
 }
 # A longer line is none of a mail server's; it is read in parts.

@@ -89,10 +89,10 @@ def summary(rows: Sequence[Row]) -> dict[str, int]:
     failures = [row for row in rows if row.finding is Finding.FAILURE]
     return {
         "messages": sum(row.tally.messages for row in rows),
-        "clients": len(rows),
+        "addresses": len(rows),
         "authenticated_messages": sum(row.tally.authenticated for row in rows),
         "refused_messages": sum(row.refused for row in rows),
-        "refused_clients": sum(row.refused > 0 for row in rows),
+        "refused_addresses": sum(row.refused > 0 for row in rows),
         "unknown_messages": sum(row.tally.unauthenticated for row in failures),
     }
 

@@ -231,7 +231,7 @@ KINDS: Final = (
         {name: _exim(name) for name in _ALL},
         ("update-exim4.conf",),
         ("exim4", "-bV"),
-        ("service", "exim4", "reload"),
+        ("service", "exim4", "restart"),
     ),
     ServerKind(
         "opensmtpd",
@@ -254,7 +254,7 @@ KINDS: Final = (
         },
         _NO_BUILD,
         ("rspamadm", "configtest"),
-        ("service", "rspamd", "reload"),
+        ("service", "rspamd", "restart"),
     ),
     ServerKind(
         "spamassassin",
@@ -264,7 +264,7 @@ KINDS: Final = (
         {name: _spamassassin(name) for name in ("advise", "enforce")},
         _NO_BUILD,
         ("spamassassin", "--lint"),
-        ("service", "spamd", "reload"),
+        ("service", "spamd", "restart"),
     ),
 )
 
@@ -281,6 +281,9 @@ def kind_named(name: str) -> ServerKind:
 def detect(proc: Path = Path("/proc")) -> ServerKind:
     """The mail server that runs here, else the one installed; ConfigurationError if not one."""
     running = {_command_of(directory) for directory in proc.glob("[0-9]*")}
+    if "master" in running:
+        # Postfix, one of whose processes has the name that all of OpenSMTPD's have.
+        running.discard("smtpd")
     found = [kind for kind in KINDS if running.intersection(kind.processes)]
     # A filter runs beside a mail server: the server is the one that can refuse.
     servers = [kind for kind in found if kind.name not in ("rspamd", "spamassassin")] or found

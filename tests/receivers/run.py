@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -20,7 +20,7 @@ from typing import Final
 ROOT: Final = Path(__file__).parents[2]
 ISOLATE: Final = ROOT / "scripts" / "isolate"
 # Most of the time a test waits for something: there may be more of them than cores.
-SIDE_BY_SIDE: Final = 3
+SIDE_BY_SIDE: Final = 4
 LIMIT_SECONDS: Final = 900
 # Of each test, the longest waits for a silent resolver.
 TEST_SECONDS: Final = 180
@@ -44,17 +44,17 @@ SUITES: Final = (
         "postfix",
         "postfix",
         ("postfix", "libsasl2-modules", "sasl2-bin"),
-        ("test_isolation.py", "test_postfix.py"),
+        ("test_isolation.py", "test_postfix.py", "test_page.py"),
     ),
-    Suite("sendmail", "sendmail", _SENDMAIL, ("test_sendmail.py",)),
-    Suite("exim", "exim", ("exim4-daemon-light",), ("test_exim.py",)),
-    Suite("opensmtpd", "opensmtpd", ("opensmtpd",), ("test_opensmtpd.py",)),
-    Suite("rspamd", "rspamd", ("rspamd",), ("test_rspamd.py",)),
+    Suite("sendmail", "sendmail", _SENDMAIL, ("test_sendmail.py", "test_page.py")),
+    Suite("exim", "exim", ("exim4-daemon-light",), ("test_exim.py", "test_page.py")),
+    Suite("opensmtpd", "opensmtpd", ("opensmtpd",), ("test_opensmtpd.py", "test_page.py")),
+    Suite("rspamd", "rspamd", ("rspamd",), ("test_rspamd.py", "test_page.py")),
     Suite(
         "spamassassin",
         "spamassassin",
         ("spamassassin", "spamd", "spamc"),
-        ("test_spamassassin.py",),
+        ("test_spamassassin.py", "test_page.py"),
     ),
 )
 
@@ -88,7 +88,7 @@ def run_suite(suite: Suite) -> tuple[Suite, int, str, float]:
         text=True,
         timeout=LIMIT_SECONDS,
         check=False,
-        env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"},
+        env=os.environ | {"SMTPNIC_TEST_SERVER": suite.layer},
     )
     return suite, done.returncode, done.stdout, time.monotonic() - started
 
@@ -103,7 +103,9 @@ def main(names: Sequence[str]) -> int:
         return int(error.returncode)
     failed = 0
     with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
-        for suite, code, output, seconds in pool.map(run_suite, suites):
+        running = [pool.submit(run_suite, suite) for suite in suites]
+        for done in as_completed(running):
+            suite, code, output, seconds = done.result()
             sys.stdout.write(
                 f"== {suite.name}: {'ok' if code == 0 else 'FAILED'}, {seconds:.0f} s\n"
             )

@@ -210,7 +210,8 @@ def test_trap_a_process_remembers_what_a_list_said(postfix: Postfix, registry: R
     postfix.run(fragment, max_use=100)
     assert REFUSED == deliver(UNREGISTERED_IPV4).outcome
     with registry.resolver.failing(Fault.SERVFAIL):
-        assert REFUSED == deliver(UNREGISTERED_IPV4).outcome
+        # Another process may take some of them, and knows nothing.
+        assert REFUSED in {deliver(UNREGISTERED_IPV4).outcome for _ in range(10)}
 
 
 def test_failures_defer_in_time(postfix: Postfix, registry: Registry) -> None:

@@ -61,7 +61,7 @@ def mode(registry: Registry, request: pytest.FixtureRequest) -> Iterator[str]:
     (SETTINGS / "local.cf").write_text(own + mode_lines, encoding="utf-8")
     assert "" == shell("spamassassin", "--lint")
     process = subprocess.Popen(["spamd", "--max-children=2", "--nouser-config", "--syslog=stderr"])
-    wait_until(answers, seconds=60, what="spamd answering")
+    wait_until(answers, seconds=120, what="spamd answering")
     yield request.param
     process.terminate()
     process.wait(30)

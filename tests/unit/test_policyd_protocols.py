@@ -39,7 +39,7 @@ class World:
         for address, finding in KNOWN.items():
             cache.put(Address.parse(address), Found(finding, time.monotonic() + 3600))
         # 127.0.0.1 has no resolver at this address of the loopback network.
-        lookups = Lookups(["127.255.0.99"], "smtpnic.org", 0.2, cache, metrics)
+        lookups = Lookups([Endpoint("127.255.0.99", 53)], "smtpnic.org", 0.2, cache, metrics)
         self.guard = Guard(lookups, "list.smtpnic.org", 0, metrics)
         policy = Policy(mode, on_failure, "https://smtpnic.org/", PolicydSettings().networks)
         self.judge = Judge(policy, lookups, self.guard, metrics)

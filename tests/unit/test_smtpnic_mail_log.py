@@ -140,10 +140,10 @@ def test_the_summary_says_what_enforcement_would_do() -> None:
     ]
     assert {
         "messages": 20,
-        "clients": 4,
+        "addresses": 4,
         "authenticated_messages": 7,
         "refused_messages": 6,
-        "refused_clients": 1,
+        "refused_addresses": 1,
         "unknown_messages": 2,
     } == summary(rows)
     lines = plot(rows, 3, NOW.date())
