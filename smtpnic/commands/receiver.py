@@ -89,6 +89,8 @@ def setup(
         output.note(f"now run: {' '.join(kind.reload)}")
         return
     settings = session.settings(dns_servers=server or None, zone=zone)
+    if write:
+        installation.refuse_twice(kind)
     edits = kind.edits(kind.variant(mode, on_failure), settings.zone)
     if not write:
         files = [{"where": edit.where, "lines": edit.lines} for edit in edits]

@@ -25,9 +25,6 @@ def install(kind: ServerKind, edits: Sequence[Edit]) -> None:
 
     ConfigurationError with what the check said; StorageError when a file cannot be written.
     """
-    for edit in edits:
-        if _backup(edit.path).exists() or _absence(edit.path).exists():
-            raise ConfigurationError(f"{edit.path} is set up already: undo that first, with --undo")
     try:
         for edit in edits:
             _write(edit)
@@ -46,6 +43,12 @@ def undo(kind: ServerKind) -> list[Path]:
         raise ConfigurationError(f"{kind.title} was not set up by this program: nothing to undo")
     check(kind)
     return restored
+
+
+def refuse_twice(kind: ServerKind) -> None:
+    """ConfigurationError if it is set up: what was there before would be lost."""
+    if is_installed(kind):
+        raise ConfigurationError(f"{kind.title} is set up already: undo that first, with --undo")
 
 
 def is_installed(kind: ServerKind) -> bool:
@@ -123,6 +126,8 @@ def _restore(paths: Sequence[Path]) -> list[Path]:
                 _absence(path).unlink()
             elif _backup(path).exists():
                 _backup(path).replace(path)
+                # What is made of it, sendmail.cf, is made anew by a newer file alone.
+                os.utime(path)
             else:
                 continue
             restored.append(path)

@@ -13,6 +13,7 @@ from typing import Final
 
 import pytest
 
+from lab.cluster import ZONE
 from lab.process import program
 from tests.support.mail_server import (
     ACCEPTED,
@@ -25,7 +26,6 @@ from tests.support.mail_server import (
 from tests.support.receiving import (
     DENIED,
     POSTMASTER,
-    REGISTER_AT,
     REGISTERED_IPV4,
     ROOT,
     UNREGISTERED_IPV4,
@@ -79,6 +79,9 @@ def server(registry: Registry, syslog: Syslog) -> Iterator[str]:
         settings.write_text(text + own, encoding="utf-8")
     if name == "sendmail":
         shell("newaliases")
+    if name == "rspamd":
+        # Preparing its other rules for hyperscan takes a minute of a core.
+        Path("/etc/rspamd/local.d/options.inc").write_text("disable_hyperscan = true;\n")
     service = SERVICES.get(name, name)
     shell("service", service, "start")
     if name not in FILTERS:
@@ -101,7 +104,7 @@ def test_the_page_sets_it_up_and_takes_it_out_again(server: str) -> None:
     """Advise, enforce, and back: each checked by the server, and seen by a client."""
     title = TITLES[server]
     printed = run(page_commands(title, "Advise"))
-    assert REGISTER_AT in printed
+    assert ZONE in printed
     if server in FILTERS:
         assert _has_lines(server)
     else:
@@ -127,7 +130,8 @@ def test_it_can_be_tried(server: str, registry: Registry) -> None:
     run(page_commands(TITLES[server], "Enforce").partition("\n")[2])
     wait_listening(["127.0.0.1"])
     try:
-        run(page_commands("Look before you enforce").partition("smtpnic receiver report\n")[2])
+        last_words = "the machine does not have is not tried"
+        run(page_commands("Look before you enforce", last_words))
         run("smtpnic receiver test " + f'"{POSTMASTER}"')
         clients = (REGISTERED_IPV4, UNREGISTERED_IPV4, "192.0.2.77")
         options = " ".join(f"--from {client}" for client in clients)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import socket
 import subprocess
+import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ from tests.support.wait import wait_until
 
 START_SECONDS: Final = 30.0
 STOP_SECONDS: Final = 30.0
+SHELL_SECONDS: Final = 120.0
 ACCEPTED: Final = "accepted"
 REFUSED: Final = "rcpt 550"
 FAILURES: Final = (Fault.SERVFAIL, Fault.REFUSED, Fault.TIMEOUT)
@@ -102,13 +104,21 @@ def exempt_outcomes(credentials: str = "") -> dict[str, str]:
 def shell(*command: str, directory: Path | None = None, script: str = "") -> str:
     """What a command that must succeed prints; AssertionError with all of it otherwise."""
     words = ["/bin/sh", "-euc", script] if script else list(command)
-    done = subprocess.run(
-        words, capture_output=True, text=True, timeout=60, check=False, cwd=directory
-    )
-    assert done.returncode == 0, (
-        f"{script or command}: {done.returncode}\n{done.stdout}{done.stderr}"
-    )
-    return done.stdout + done.stderr
+    # A file and not a pipe: a daemon that a command starts may keep it open for ever.
+    with tempfile.TemporaryFile() as output:
+        done = subprocess.run(
+            words,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            timeout=SHELL_SECONDS,
+            check=False,
+            cwd=directory,
+        )
+        output.seek(0)
+        said = output.read().decode("utf-8", "replace")
+    assert done.returncode == 0, f"{script or command}: {done.returncode}\n{said}"
+    return said
 
 
 def open_to_others(directory: Path) -> None:
