@@ -22,6 +22,7 @@ ModeOption = Annotated[
 OnFailureOption = Annotated[
     OnFailure | None, typer.Option(help="What happens to mail while DNS fails.")
 ]
+ZoneOption = Annotated[str | None, typer.Option(help="The registry's zone.")]
 
 app = new_program(
     "smtpnic-policyd",
@@ -32,7 +33,11 @@ app = new_program(
 
 @app.command(epilog=EXIT_CODES)
 def run(
-    config: Config = None, *, mode: ModeOption = None, on_failure: OnFailureOption = None
+    config: Config = None,
+    *,
+    mode: ModeOption = None,
+    on_failure: OnFailureOption = None,
+    zone: ZoneOption = None,
 ) -> None:
     """Serves Postfix: check_policy_service, and a before-queue filter if one is set.
 
@@ -41,19 +46,23 @@ def run(
     """
     from policyd.service import run as run_service  # noqa: PLC0415 - --help loads no DNS
 
-    settings = _load(config, mode, on_failure)
+    settings = _load(config, mode, on_failure, zone)
     warn_of_root()
     run_service(settings)
 
 
 @app.command(epilog=EXIT_CODES)
 def opensmtpd(
-    config: Config = None, *, mode: ModeOption = None, on_failure: OnFailureOption = None
+    config: Config = None,
+    *,
+    mode: ModeOption = None,
+    on_failure: OnFailureOption = None,
+    zone: ZoneOption = None,
 ) -> None:
     """Serves the OpenSMTPD that started it as a filter, on standard input and output."""
     from policyd.service import run_opensmtpd  # noqa: PLC0415
 
-    run_opensmtpd(_load(config, mode, on_failure))
+    run_opensmtpd(_load(config, mode, on_failure, zone))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -61,12 +70,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return run_program(app, arguments)
 
 
-def _load(config: Path | None, mode: Mode | None, on_failure: OnFailure | None) -> PolicydSettings:
+def _load(
+    config: Path | None, mode: Mode | None, on_failure: OnFailure | None, zone: str | None
+) -> PolicydSettings:
     if config is None and not DEFAULT_FILE.exists():
         settings = PolicydSettings()
     else:
         settings = PolicydSettings.load(config or DEFAULT_FILE)
-    options = {"mode": mode, "on_failure": on_failure}
+    options = {"mode": mode, "on_failure": on_failure, "zone": zone}
     given = {name: value for name, value in options.items() if value is not None}
     settings = settings.model_copy(update=given)
     configure(settings.log_format, settings.log_level)

@@ -88,7 +88,8 @@ class ServerKind:
         found = []
         for target in self.targets[variant]:
             lines = fragment_text(target.fragment).replace(WRITTEN_ZONE, zone)
-            lines = lines.replace(re.escape(WRITTEN_ZONE), re.escape(zone))
+            # As regular expressions have it.
+            lines = lines.replace(WRITTEN_ZONE.replace(".", "[.]"), zone.replace(".", "[.]"))
             held = read(target.path)
             found.append(
                 Edit(

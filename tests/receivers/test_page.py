@@ -73,6 +73,10 @@ def server(registry: Registry, syslog: Syslog) -> Iterator[str]:
     if name == "opensmtpd":
         Path("/usr/local/bin/smtpnic-policyd").symlink_to(program("smtpnic-policyd"))
         open_to_others(Path(sys.base_prefix))
+        # As systemd does, and Debian's script does not: a restart waits for the end of the old one.
+        script = Path("/etc/init.d/opensmtpd")
+        text = script.read_text(encoding="utf-8")
+        script.write_text(text.replace("--stop", "--stop --retry 30"), encoding="utf-8")
         settings = Path("/etc/smtpd.conf")
         text = settings.read_text(encoding="utf-8")
         own = 'match from any for domain "mx.receiver.example" action "local"\n'
