@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -14,6 +15,8 @@ from node.files import write_atomic
 from smtpnic.receiving.server_kinds import Edit, ServerKind
 
 CHECK_SECONDS: Final = 60.0
+# What a person reads of a check that failed.
+MAX_SAID_BYTES: Final = 10_000
 # What was there before; an empty one with the second ending: there was nothing.
 BACKUP_SUFFIX: Final = ".before-smtpnic"
 ABSENT_SUFFIX: Final = ".absent-before-smtpnic"
@@ -74,20 +77,22 @@ def reload(kind: ServerKind) -> None:
 def _run(command: Sequence[str]) -> None:
     if not command:
         return
-    try:
-        done = subprocess.run(  # noqa: S603 - a fixed command
-            command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=CHECK_SECONDS,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise ConfigurationError(f"{' '.join(command)}: {error}") from error
+    # A file and not a pipe: a daemon that a command starts would keep it open.
+    with tempfile.TemporaryFile() as output:
+        try:
+            done = subprocess.run(  # noqa: S603 - a fixed command
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                timeout=CHECK_SECONDS,
+                check=False,
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise ConfigurationError(f"{' '.join(command)}: {error}") from error
+        output.seek(0)
+        said = output.read(MAX_SAID_BYTES).decode("utf-8", "replace").strip()
     if done.returncode != 0:
-        said = (done.stdout + done.stderr).strip()
         raise ConfigurationError(f"{' '.join(command)} ended with {done.returncode}\n{said}")
 
 
