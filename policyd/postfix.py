@@ -10,6 +10,7 @@ from typing import Final, cast
 from node.logging import get_logger
 from policyd.decision import Client, Outcome, Policy
 from policyd.judge import ACCEPTED, Decision, Judge
+from policyd.places import Places
 
 # Postfix's own line_length_limit is 2048; a request has some thirty attributes.
 MAX_REQUEST_BYTES: Final = 65536
@@ -75,9 +76,10 @@ class Actions:
 
 
 class PolicyConnection(asyncio.Protocol):
-    """One connection: requests are answered in their order."""
+    """One connection: requests are answered in their order. `places` counts those that are open."""
 
-    def __init__(self, judge: Judge, actions: Actions) -> None:
+    def __init__(self, judge: Judge, actions: Actions, places: Places) -> None:
+        self._places = places
         self._judge = judge
         self._actions = actions
         self._buffer = b""
@@ -86,9 +88,12 @@ class PolicyConnection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begins to watch for idleness."""
+        """Begins to watch for idleness; where all places are taken, leaves."""
         self._transport = cast("asyncio.Transport", transport)
-        self._watch()
+        if self._places.take():
+            self._watch()
+        else:
+            self._close("too many connections")
 
     def data_received(self, data: bytes) -> None:
         """Answers what is complete."""
@@ -101,6 +106,7 @@ class PolicyConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         """Nobody waits for the answer any more."""
+        self._places.leave()
         if self._pending is not None:
             self._pending.cancel()
         self._transport = None

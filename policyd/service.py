@@ -26,12 +26,13 @@ from policyd.judge import Judge
 from policyd.lookups import Lookups
 from policyd.metrics import PolicydMetrics
 from policyd.opensmtpd import OpenSmtpdFilter
+from policyd.places import Places
 from policyd.postfix import Actions, PolicyConnection
 from policyd.settings import DNS_PORT, PolicydSettings
 from policyd.smtp_filter import SmtpFilter
 from policyd.sockets import FILTER_NAME, POLICY_NAME, inherited_sockets, open_sockets
 
-# Postfix opens a connection for each smtpd process: default_process_limit is 100.
+# An event of smtpd has some hundred bytes.
 MAX_LINE_BYTES: Final = 65536
 
 _log = get_logger("policyd")
@@ -54,6 +55,7 @@ class Service:
             settings.mode, settings.on_failure, settings.registration, settings.networks
         )
         self.judge = Judge(policy, lookups, self.guard, self.metrics)
+        self.places = Places(self.metrics)
 
 
 def system_resolvers() -> tuple[Endpoint, ...]:
@@ -113,7 +115,7 @@ async def _serve_policy(service: Service, listening: socket.socket) -> asyncio.S
     actions = Actions(service.judge.policy)
 
     def connection() -> PolicyConnection:
-        return PolicyConnection(service.judge, actions)
+        return PolicyConnection(service.judge, actions, service.places)
 
     loop = asyncio.get_running_loop()
     if listening.family == socket.AF_UNIX:
@@ -124,7 +126,7 @@ async def _serve_policy(service: Service, listening: socket.socket) -> asyncio.S
 async def _serve_filter(
     service: Service, settings: PolicydSettings, listening: socket.socket
 ) -> asyncio.Server:
-    serve = SmtpFilter(service.judge, settings.filter_next).serve
+    serve = SmtpFilter(service.judge, settings.filter_next, service.places).serve
     if listening.family == socket.AF_UNIX:
         return await asyncio.start_unix_server(serve, sock=listening)
     return await asyncio.start_server(serve, sock=listening)

@@ -15,6 +15,7 @@ from node.endpoint import Endpoint
 from node.logging import get_logger
 from policyd.decision import Client, Outcome
 from policyd.judge import ACCEPTED, Decision, Judge
+from policyd.places import Places
 from policyd.smtp_lines import SmtpStream
 
 # RFC 5321, 4.5.3.2.6: ten minutes for the end of DATA are the longest that a client waits.
@@ -90,14 +91,17 @@ class FilterSession:
 class SmtpFilter:
     """Takes connections, and makes one to the server behind for each."""
 
-    def __init__(self, judge: Judge, following: Endpoint) -> None:
+    def __init__(self, judge: Judge, following: Endpoint, places: Places) -> None:
         self._judge = judge
+        self._places = places
         self._following = following
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One session, from its first to its last byte; no error leaves it."""
         server: asyncio.StreamWriter | None = None
         try:
+            if not self._places.take():
+                raise OSError("too many connections")
             async with asyncio.timeout(CONNECT_SECONDS):
                 behind = await asyncio.open_connection(self._following.host, self._following.port)
             server = behind[1]
@@ -109,6 +113,7 @@ class SmtpFilter:
                 # RFC 5321, 3.1 and 4.2.1: the client keeps the message and tries again.
                 writer.write(b"421 4.3.2 the server behind this filter does not answer\r\n")
         finally:
+            self._places.leave()
             for side in (writer, server):
                 if side is not None:
                     with suppress(OSError):

@@ -25,13 +25,16 @@ from tests.support.receiving import (
     DENIED,
     HOST,
     RECEIVERS,
+    RECIPIENT,
     REGISTER_AT,
     REGISTERED_IPV4,
     REGISTERED_IPV6,
+    SERVER,
     UNREGISTERED_IPV4,
     UNREGISTERED_IPV6,
     Registry,
 )
+from tests.support.smtp_dialogue import send_mail
 from tests.support.switched_resolver import Fault
 from tests.support.syslog import Syslog
 
@@ -43,6 +46,7 @@ EXPECTED: Final = {
     "enforce-list": Expected(REFUSED, failure=ACCEPTED, lied=REFUSED, nodata=ACCEPTED),
     "advise": Expected(ACCEPTED, failure=ACCEPTED, lied=ACCEPTED, nodata=ACCEPTED),
 }
+MAPPED_PORT: Final = 2525
 USER: Final = base64.b64encode(f"\0user@{HOST}\0secret".encode()).decode()
 
 
@@ -78,6 +82,8 @@ class Sendmail:
             "Name=MTA-v4, Port=smtp, Addr=127.0.0.1')dnl\n",
             "Name=MTA-v4, Port=smtp, Addr=127.0.0.1')dnl\n"
             "DAEMON_OPTIONS(`Family=inet6, Name=MTA-v6, Port=smtp, Addr=::1')dnl\n"
+            # Of both families: IPv4 clients have addresses in ::ffff: there.
+            f"DAEMON_OPTIONS(`Family=inet6, Name=MTA-both, Port={MAPPED_PORT}, Addr=::')dnl\n"
             # The first releases of TLS in a test would need a certificate.
             "TRUST_AUTH_MECH(`PLAIN')dnl\ndefine(`confAUTH_MECHANISMS', `PLAIN')dnl\n"
             "define(`confAUTH_OPTIONS', `A')dnl\n",
@@ -132,6 +138,18 @@ def test_who_is_exempt_is_accepted(mode: str) -> None:
     """Postmaster can be asked for help; users and the own network need no registration."""
     seen = exempt_outcomes(USER)
     assert dict.fromkeys(seen, ACCEPTED) == seen
+
+
+def test_a_mapped_address_is_its_ipv4_address(mode: str) -> None:
+    """A socket of both families sees ::ffff:11.0.0.25, and the registry knows 11.0.0.25."""
+    expected = {
+        REGISTERED_IPV4: ACCEPTED,
+        UNREGISTERED_IPV4: ACCEPTED if mode == "advise" else REFUSED,
+    }
+    assert expected == {
+        source: send_mail(SERVER, source, RECIPIENT, port=MAPPED_PORT).outcome
+        for source in expected
+    }
 
 
 def test_the_refusal_says_why_and_what_to_do(mode: str) -> None:

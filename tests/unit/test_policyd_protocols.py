@@ -17,6 +17,7 @@ from policyd.judge import Judge
 from policyd.lookups import Lookups
 from policyd.metrics import PolicydMetrics
 from policyd.opensmtpd import REGISTRATION, OpenSmtpdFilter, host_of
+from policyd.places import Places
 from policyd.postfix import MAX_REQUEST_BYTES, Actions, PolicyConnection, parse
 from policyd.settings import Mode, OnFailure, PolicydSettings
 from policyd.smtp_filter import SmtpFilter
@@ -33,7 +34,9 @@ KNOWN = {
 class World:
     """A judge that knows three addresses, and asks of others where nobody answers."""
 
-    def __init__(self, mode: Mode, on_failure: OnFailure = OnFailure.TEMPFAIL) -> None:
+    def __init__(
+        self, mode: Mode, on_failure: OnFailure = OnFailure.TEMPFAIL, connections: int = 10
+    ) -> None:
         metrics = PolicydMetrics()
         cache = Cache(100)
         for address, finding in KNOWN.items():
@@ -43,6 +46,7 @@ class World:
         self.guard = Guard(lookups, "list.smtpnic.org", 0, metrics)
         policy = Policy(mode, on_failure, "https://smtpnic.org/", PolicydSettings().networks)
         self.judge = Judge(policy, lookups, self.guard, metrics)
+        self.places = Places(metrics, connections)
 
 
 def request(**attributes: str) -> bytes:
@@ -56,7 +60,7 @@ def ask(world: World, sent: bytes, answers: int) -> list[str]:
     async def session() -> list[str]:
         actions = Actions(world.judge.policy)
         server = await asyncio.get_running_loop().create_server(
-            lambda: PolicyConnection(world.judge, actions), "127.0.0.1", 0
+            lambda: PolicyConnection(world.judge, actions, world.places), "127.0.0.1", 0
         )
         reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
         # In pieces, as TCP may.
@@ -117,6 +121,12 @@ def test_what_is_no_request_closes_the_connection(sent: bytes) -> None:
         ask(World(Mode.ENFORCE), sent, 1)
 
 
+def test_one_connection_too_many_is_closed() -> None:
+    """And Postfix then does what its default_action says."""
+    with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
+        ask(World(Mode.ENFORCE, connections=0), request(client_address=REGISTERED), 1)
+
+
 def test_values_may_hold_equals_signs() -> None:
     """Only the first one ends the name."""
     assert "a=b" == parse(b"request=smtpd_access_policy\nsender=a=b")["sender"]
@@ -164,7 +174,8 @@ def run_filter(
     async def session() -> bytes:
         server = await asyncio.start_server(behind, "127.0.0.1", 0)
         host, port = server.sockets[0].getsockname()
-        smtp_filter = SmtpFilter(World(mode).judge, Endpoint(host, port))
+        world = World(mode)
+        smtp_filter = SmtpFilter(world.judge, Endpoint(host, port), world.places)
         front = await asyncio.start_server(smtp_filter.serve, "127.0.0.1", 0)
         reader, writer = await asyncio.open_connection(*front.sockets[0].getsockname())
         seen = await client(reader, writer)
@@ -228,7 +239,8 @@ def test_without_a_server_behind_the_client_is_told_to_come_back() -> None:
     """Postfix then gives its own client a 4xx."""
 
     async def session() -> bytes:
-        smtp_filter = SmtpFilter(World(Mode.ADVISE).judge, Endpoint("127.255.0.99", 1))
+        world = World(Mode.ADVISE)
+        smtp_filter = SmtpFilter(world.judge, Endpoint("127.255.0.99", 1), world.places)
         front = await asyncio.start_server(smtp_filter.serve, "127.0.0.1", 0)
         reader, _ = await asyncio.open_connection(*front.sockets[0].getsockname())
         line = await reader.readline()
