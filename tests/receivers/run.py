@@ -67,6 +67,8 @@ def make_layer(suite: Suite) -> None:
 def run_suite(suite: Suite) -> tuple[Suite, int, str, float]:
     """Runs the tests; how pytest ended, what it said, and in how many seconds."""
     command = [
+        # It ends all of the isolation: the signal is for its whole process group.
+        *("timeout", "--kill-after=10", str(LIMIT_SECONDS)),
         str(ISOLATE),
         "run",
         suite.layer,
@@ -86,7 +88,6 @@ def run_suite(suite: Suite) -> tuple[Suite, int, str, float]:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=LIMIT_SECONDS,
         check=False,
         env=os.environ | {"SMTPNIC_TEST_SERVER": suite.layer},
     )
