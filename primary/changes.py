@@ -1,4 +1,8 @@
-"""What can be asked of the registry: six changes, checked when they are made."""
+"""What can be asked of the registry, checked when it is made.
+
+Six changes come from people, over the wire; `RegistrarChange`, `Admit` and `ReplaceKey` are the
+primary's own, made once what they rest on was shown.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ from typing import Final
 from registry.address import Address
 from registry.contact import ContactValue
 from registry.errors import Problem
-from registry.kinds import ContactField
+from registry.kinds import ContactField, Status
 from registry.limits import HOLDER_ID_BYTES
 from registry.names import is_within, parse_domain, parse_host
 
@@ -29,11 +33,10 @@ class Change:
     `idempotency_key`: the same key with the same change gives the same receipt again; empty:
     none. `expected_version`: the log index of the record that the change is based on; 0: any.
 
-    Problem "holder", "management_key", "idempotency_key" or "version": that part is malformed.
+    Problem "holder", "idempotency_key" or "version": that part is malformed.
     """
 
     holder_id: bytes
-    management_key: bytes = field(repr=False)
 
     idempotency_key: bytes = field(default=b"", kw_only=True)
     expected_version: int = field(default=0, kw_only=True)
@@ -42,12 +45,6 @@ class Change:
         if len(self.holder_id) != HOLDER_ID_BYTES:
             raise Problem(
                 "holder", f"a holder's identifier has {HOLDER_ID_BYTES} bytes", "holder_id"
-            )
-        if len(self.management_key) != MANAGEMENT_KEY_BYTES:
-            raise Problem(
-                "management_key",
-                f"a management key has {MANAGEMENT_KEY_BYTES} random bytes",
-                "management_key",
             )
         if self.idempotency_key:
             _check_idempotency_key(self.idempotency_key)
@@ -61,11 +58,15 @@ class Change:
             % (
                 type(self).__name__.encode(),
                 self.holder_id,
-                self.management_key,
+                self._secret(),
                 self.expected_version.to_bytes(_VERSION_BYTES),
                 self._content(),
             )
         ).digest()
+
+    def _secret(self) -> bytes:
+        """What only who may ask for it knows."""
+        return b""
 
     def _content(self) -> bytes:
         """What the change says beyond that, unambiguously."""
@@ -73,7 +74,26 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class HolderChange(Change):
+class KeyedChange(Change):
+    """A change that the holder's management key allows. Problem "management_key": malformed."""
+
+    management_key: bytes = field(repr=False)
+
+    def __post_init__(self) -> None:
+        Change.__post_init__(self)
+        if len(self.management_key) != MANAGEMENT_KEY_BYTES:
+            raise Problem(
+                "management_key",
+                f"a management key has {MANAGEMENT_KEY_BYTES} random bytes",
+                "management_key",
+            )
+
+    def _secret(self) -> bytes:
+        return self.management_key
+
+
+@dataclass(frozen=True, slots=True)
+class HolderChange(KeyedChange):
     """A change of the holder itself."""
 
 
@@ -87,7 +107,7 @@ class ContactChange(HolderChange):
     contact: tuple[ContactValue, ...] = field(repr=False)
 
     def __post_init__(self) -> None:
-        Change.__post_init__(self)
+        KeyedChange.__post_init__(self)
         fields = [value.field for value in self.contact]
         for contact_field in fields:
             if fields.count(contact_field) > 1:
@@ -128,8 +148,17 @@ class WithdrawHolder(HolderChange):
         return b""
 
 
+class ReplaceKey(HolderChange):
+    """Gives a holder this management key, for it has shown that it is the holder."""
+
+    __slots__ = ()
+
+    def _content(self) -> bytes:
+        return b""
+
+
 @dataclass(frozen=True, slots=True)
-class RegistrationChange(Change):
+class RegistrationChange(KeyedChange):
     """A change of one mail server of the holder."""
 
     address: Address
@@ -149,7 +178,7 @@ class NameChange(RegistrationChange):
     domain: str
 
     def __post_init__(self) -> None:
-        Change.__post_init__(self)
+        KeyedChange.__post_init__(self)
         host, domain = parse_host(self.host, "host"), parse_domain(self.domain, "domain")
         if not is_within(host, domain):
             raise Problem(
@@ -180,6 +209,40 @@ class Withdraw(RegistrationChange):
     """Ends a registration."""
 
     __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Admit(NameChange):
+    """Registers a mail server that was shown to be the holder's, whoever had it before.
+
+    `replaces` is the holder that had it, itself included; empty if nobody had.
+    """
+
+    replaces: bytes = field(default=b"", kw_only=True)
+
+    def _content(self) -> bytes:
+        return bytes([len(self.replaces)]) + self.replaces + NameChange._content(self)
+
+
+@dataclass(frozen=True, slots=True)
+class RegistrarChange(Change):
+    """A change of a registration of the holder that the primary makes by itself."""
+
+    address: Address
+
+    def _content(self) -> bytes:
+        return self.address.packed
+
+
+@dataclass(frozen=True, slots=True)
+class SetStatus(RegistrarChange):
+    """Gives a registration another status, and says why."""
+
+    status: Status
+    reason: str = ""
+
+    def _content(self) -> bytes:
+        return b"%d %b %b" % (self.status, self.reason.encode(), self.address.packed)
 
 
 def _check_idempotency_key(key: bytes) -> None:

@@ -144,7 +144,7 @@ class Draft:
             return effect.version
         if isinstance(effect, PutRegistration):
             check_consent(self._ledger.board, effect)
-            if effect.new:
+            if effect.new or effect.former_holder is not None:
                 self._check_quota(effect.registration.holder_id)
         at = len(self._entries)
         entry = _entry(effect, self._moment.time_ms)

@@ -8,7 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from primary.board_changes import BoardChange, PutText
-from primary.changes import Change, HolderChange, RegistrationChange, WithdrawHolder
+from primary.changes import (
+    Admit,
+    Change,
+    HolderChange,
+    RegistrarChange,
+    RegistrationChange,
+    WithdrawHolder,
+)
 from primary.rules import (
     Account,
     Contact,
@@ -52,7 +59,9 @@ def wanted(changes: Iterable[Change | BoardChange]) -> Wanted:
             keys[change.state_key] = None
             continue
         holders[change.holder_id] = None
-        if isinstance(change, RegistrationChange):
+        if isinstance(change, Admit) and change.replaces:
+            holders[change.replaces] = None
+        if isinstance(change, RegistrationChange | RegistrarChange):
             keys[state_key(Kind.REGISTRATION, change.address.packed)] = None
         elif isinstance(change, HolderChange):
             keys[state_key(Kind.HOLDER, change.holder_id)] = None
@@ -140,7 +149,9 @@ class Ledger:
         match effect:
             case PutRegistration():
                 self._registrations[key] = (index, effect.registration)
-                if effect.new:
+                if effect.former_holder is not None:
+                    self._count(effect.former_holder, -1)
+                if effect.new or effect.former_holder is not None:
                     self._count(effect.registration.holder_id, 1)
             case DeleteRegistration():
                 self._registrations[key] = None

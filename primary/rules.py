@@ -7,16 +7,22 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any, Final, NamedTuple, Protocol
 
 from primary.changes import (
+    Admit,
     Change,
     ContactChange,
     CreateHolder,
+    HolderChange,
+    KeyedChange,
+    NameChange,
     Register,
     RegistrationChange,
+    ReplaceKey,
+    SetStatus,
     Update,
     UpdateHolder,
     Withdraw,
@@ -102,11 +108,15 @@ class DeleteHolder:
 
 @dataclass(frozen=True, slots=True)
 class PutRegistration:
-    """The address now has this record; `new` if it had none."""
+    """The address now has this record; `new` if it had none.
+
+    `former_holder` had it, if that is another one now.
+    """
 
     address: Address
     registration: Registration
     new: bool
+    former_holder: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +153,7 @@ def _create_holder(change: CreateHolder, view: View, moment: Moment) -> Effect:
     current = view.holder(change.holder_id)
     if account is None or current is None:
         _check_version(change, 0)
-        return _put_holder(change, Status.NEW, moment.time_ms, moment)
+        return _put_holder(change, change.contact, Status.NEW, moment.time_ms, moment)
     if _has_key(change, account) and _same_contact(change, view):
         _check_version(change, current[0])
         return Unchanged(current[0])
@@ -156,7 +166,23 @@ def _update_holder(change: UpdateHolder, view: View, moment: Moment) -> Effect:
     version, holder = _own_holder(change, view)
     if _same_contact(change, view):
         return Unchanged(version)
-    return _put_holder(change, holder.status, holder.created_ms, moment)
+    return _put_holder(change, change.contact, holder.status, holder.created_ms, moment)
+
+
+def _replace_key(change: ReplaceKey, view: View, moment: Moment) -> Effect:
+    account, current = view.account(change.holder_id), view.holder(change.holder_id)
+    if account is None or current is None:
+        raise Problem("not_found", "no such holder", "holder_id")
+    version, holder = current
+    if _has_key(change, account):
+        return Unchanged(version)
+    return _put_holder(
+        change,
+        [_value(contact) for contact in view.contact(change.holder_id)],
+        holder.status,
+        holder.created_ms,
+        moment,
+    )
 
 
 def _withdraw_holder(change: WithdrawHolder, view: View, _moment: Moment) -> Effect:
@@ -196,15 +222,46 @@ def _update(change: Update, view: View, _moment: Moment) -> Effect:
     version, current = _own_registration(change, view)
     if _same_names(change, current):
         return Unchanged(version)
-    registration = Registration(
-        current.holder_id,
-        change.host,
-        change.domain,
-        current.status,
-        current.registered_ms,
-        current.reason,
-    )
+    registration = replace(current, host=change.host, domain=change.domain)
     return PutRegistration(change.address, registration, new=False)
+
+
+def _admit(change: Admit, view: View, moment: Moment) -> Effect:
+    _check_address(change.address, moment.policy)
+    _own_account(change, view)
+    found = view.registration(change.address)
+    if (found[1].holder_id if found else b"") != change.replaces:
+        raise Problem("version", f"{change.address} has just changed hands; look again", "address")
+    registration = Registration(
+        change.holder_id, change.host, change.domain, Status.NEW, moment.time_ms
+    )
+    if found is None:
+        return PutRegistration(change.address, registration, new=True)
+    version, current = found
+    # Registered anew it would be new, and the suspension forgotten.
+    if current.status is Status.SUSPENDED:
+        raise Problem("suspended", f"{change.address} is suspended; ask the board", "address")
+    if current.holder_id != change.holder_id:
+        return PutRegistration(
+            change.address, registration, new=False, former_holder=current.holder_id
+        )
+    status = Status.NEW if current.status is Status.LAPSED else current.status
+    kept = replace(current, host=change.host, domain=change.domain, status=status, reason="")
+    return (
+        Unchanged(version) if kept == current else PutRegistration(change.address, kept, new=False)
+    )
+
+
+def _set_status(change: SetStatus, view: View, _moment: Moment) -> Effect:
+    found = view.registration(change.address)
+    if found is None or found[1].holder_id != change.holder_id:
+        raise Problem("not_found", f"{change.address} is not this holder's", "address")
+    version, current = found
+    _check_version(change, version)
+    changed = replace(current, status=change.status, reason=change.reason)
+    if changed == current:
+        return Unchanged(version)
+    return PutRegistration(change.address, changed, new=False)
 
 
 def _withdraw(change: Withdraw, view: View, _moment: Moment) -> Effect:
@@ -226,10 +283,13 @@ _RULES: Final[dict[type[Change], Callable[[Any, View, Moment], Effect]]] = {
     Register: _register,
     Update: _update,
     Withdraw: _withdraw,
+    Admit: _admit,
+    SetStatus: _set_status,
+    ReplaceKey: _replace_key,
 }
 
 
-def _own_account(change: Change, view: View) -> Account:
+def _own_account(change: KeyedChange, view: View) -> Account:
     """The account of the holder, whose key the change has to carry."""
     account = view.account(change.holder_id)
     if account is None:
@@ -239,7 +299,7 @@ def _own_account(change: Change, view: View) -> Account:
     return account
 
 
-def _own_holder(change: Change, view: View) -> tuple[int, Holder]:
+def _own_holder(change: KeyedChange, view: View) -> tuple[int, Holder]:
     _own_account(change, view)
     current = view.holder(change.holder_id)
     if current is None:
@@ -259,11 +319,11 @@ def _own_registration(change: RegistrationChange, view: View) -> tuple[int, Regi
     return current
 
 
-def _has_key(change: Change, account: Account) -> bool:
+def _has_key(change: KeyedChange, account: Account) -> bool:
     return hmac.compare_digest(_key_hash(change), account.management_key_hash)
 
 
-def _key_hash(change: Change) -> bytes:
+def _key_hash(change: KeyedChange) -> bytes:
     return sha256(change.management_key).digest()
 
 
@@ -287,25 +347,30 @@ def _check_address(address: Address, policy: Policy) -> None:
         )
 
 
-def _same_names(change: Register | Update, registration: Registration) -> bool:
+def _same_names(change: NameChange, registration: Registration) -> bool:
     return (change.host, change.domain) == (registration.host, registration.domain)
 
 
 def _same_contact(change: ContactChange, view: View) -> bool:
-    held = {
-        ContactValue(contact.opening.field, contact.opening.value, contact.public)
-        for contact in view.contact(change.holder_id)
-    }
+    held = {_value(contact) for contact in view.contact(change.holder_id)}
     return held == set(change.contact)
 
 
+def _value(contact: Contact) -> ContactValue:
+    return ContactValue(contact.opening.field, contact.opening.value, contact.public)
+
+
 def _put_holder(
-    change: ContactChange, status: Status, created_ms: int, moment: Moment
+    change: HolderChange,
+    values: Iterable[ContactValue],
+    status: Status,
+    created_ms: int,
+    moment: Moment,
 ) -> PutHolder:
     """With fresh salts: what opened the contact so far opens nothing from now on (P6)."""
     commitments: list[Commitment] = []
     contact: list[Contact] = []
-    for value in sorted(change.contact, key=lambda value: value.field):
+    for value in sorted(values, key=lambda value: value.field):
         commitment, opening = commit(value, moment.new_salt())
         commitments.append(commitment)
         contact.append(Contact(opening, value.public))

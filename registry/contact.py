@@ -7,11 +7,13 @@ be erased; private ones never leave the primary.
 from __future__ import annotations
 
 import hmac
-import re
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
+
+import phonenumbers
+from email_validator import EmailNotValidError, validate_email
 
 from registry.errors import MalformedError, Problem, ProofError
 from registry.kinds import ContactField
@@ -25,13 +27,12 @@ MAX_CONTACT_BYTES: Final = 1024
 # RFC 5321, section 4.5.3.1: a path of 256 octets less its brackets, a local part of 64.
 MAX_EMAIL_BYTES: Final = 254
 MAX_LOCAL_PART_BYTES: Final = 64
-# ITU-T E.164: 15 digits at most, country code included.
-MIN_TELEPHONE_DIGITS: Final = 5
-MAX_TELEPHONE_DIGITS: Final = 15
+# ITU-T E.164: 15 digits at most; four times that with what people write between them.
+MAX_TELEPHONE_CHARACTERS: Final = 60
+# Of the country; a number without it is not international.
+_TELEPHONE_CHARACTERS: Final = frozenset("0123456789 .()-/")
 
 _FIELDS: Final = by_number(ContactField)
-_LOCAL_PART: Final = re.compile(r"""[^\s@"(),:;<>\[\\\]]+""")
-_TELEPHONE: Final = re.compile(r"\+[0-9](?:[ .()-]*[0-9])*")
 # Control, format, surrogate, private-use and unassigned characters, line and paragraph ends:
 # what could forge a line of WHOIS, or turn one around on a terminal.
 _UNPRINTABLE: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
@@ -72,22 +73,33 @@ class ContactValue:
             raise self._problem(
                 f"must be at most {MAX_EMAIL_BYTES} octets long, {MAX_LOCAL_PART_BYTES} before @"
             )
-        if _LOCAL_PART.fullmatch(local) is None:
-            raise self._problem("is not an e-mail address; write it like postmaster@example.org")
         try:
             parse_domain(domain, "email")
+            validate_email(self.value, check_deliverability=False)
         except Problem as problem:
             raise self._problem(f"has a wrong domain: {problem.message}") from None
+        except EmailNotValidError as error:
+            raise self._problem(
+                f"is not an e-mail address: {error} Write it like postmaster@example.org"
+            ) from None
 
     def _check_telephone(self) -> None:
-        digits = sum(character.isdigit() for character in self.value)
-        if (
-            _TELEPHONE.fullmatch(self.value) is None
-            or not MIN_TELEPHONE_DIGITS <= digits <= MAX_TELEPHONE_DIGITS
-        ):
+        if not self._is_international():
             raise self._problem(
                 "is not an international telephone number; write it like +41 44 668 18 00"
             )
+
+    def _is_international(self) -> bool:
+        """Whether there are so many digits as its country's numbers have (E.164)."""
+        plus, rest = self.value[0], self.value[1:]
+        if plus != "+" or len(rest) > MAX_TELEPHONE_CHARACTERS:
+            return False
+        if not _TELEPHONE_CHARACTERS.issuperset(rest):
+            return False
+        try:
+            return phonenumbers.is_possible_number(phonenumbers.parse(self.value))
+        except phonenumbers.NumberParseException:
+            return False
 
 
 _CHECKS: Final[dict[ContactField, Callable[[ContactValue], None]]] = {

@@ -51,7 +51,9 @@ def test_a_huge_value_is_not_looked_through(monkeypatch: pytest.MonkeyPatch) -> 
         (ContactField.EMAIL, f"{'a' * 64}@example.org"),
         (ContactField.TELEPHONE, "+41 44 668 18 00"),
         (ContactField.TELEPHONE, "+1 (555) 010-0199"),
-        (ContactField.TELEPHONE, "+12.345.6789"),
+        (ContactField.TELEPHONE, "+1.202.555.0123"),
+        (ContactField.TELEPHONE, "+883 5100 0129 0001"),
+        (ContactField.EMAIL, "用户@例え.example"),
     ],
 )
 def test_ordinary_contact_is_taken(field: ContactField, value: str) -> None:
@@ -84,6 +86,9 @@ def test_ordinary_contact_is_taken(field: ContactField, value: str) -> None:
         (ContactField.TELEPHONE, "044 668 18 00"),
         (ContactField.TELEPHONE, "+41 44 668 18 00 ext. 3"),
         (ContactField.TELEPHONE, "+1234"),
+        (ContactField.TELEPHONE, "+999 123456789"),
+        (ContactField.TELEPHONE, "+1 202 555 01"),
+        (ContactField.EMAIL, "first..last@example.org"),
         (ContactField.TELEPHONE, "+1234567890123456"),
         (ContactField.TELEPHONE, "+٤١٤٤٦٦٨"),
     ],

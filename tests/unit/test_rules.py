@@ -9,7 +9,7 @@ from itertools import count
 
 import pytest
 
-from primary.changes import Change, UpdateHolder, Withdraw, WithdrawHolder
+from primary.changes import Admit, Change, UpdateHolder, Withdraw, WithdrawHolder
 from primary.rules import (
     Account,
     Contact,
@@ -248,3 +248,19 @@ def test_special_addresses_are_withdrawn_like_others(world: World) -> None:
     world.registered(ME, "10.0.0.1", 9, Status.NEW)
     withdraw = Withdraw(ME.holder_id, ME.key, Address.parse("10.0.0.1"))
     assert isinstance(world.decide(withdraw), DeleteRegistration)
+
+
+def test_a_suspension_is_not_shaken_off(world: World) -> None:
+    """Neither by showing again that the address is one's own, nor by another who shows it."""
+    for person in (ME, OTHER):
+        change = Admit(
+            person.holder_id,
+            person.key,
+            Address.parse(MINE),
+            person.host,
+            person.domain,
+            replaces=ME.holder_id,
+        )
+        with pytest.raises(Problem) as caught:
+            world.decide(change)
+        assert caught.value.code == "suspended"

@@ -1,0 +1,80 @@
+"""How many mail servers one domain, mailbox or network may have; beyond it the person has to ask.
+
+The numbers are settings now, and will be the root's policy.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+from enum import StrEnum
+
+from registry.address import Address
+from registry.errors import Problem
+
+
+class Scope(StrEnum):
+    """What a quota counts within."""
+
+    DOMAIN = "domain"
+    EMAIL = "email"
+    IPV4_24 = "/24"
+    IPV6_64 = "/64"
+    IPV6_48 = "/48"
+
+
+@dataclass(frozen=True, slots=True)
+class Quotas:
+    """The most registrations, pending ones included, in each scope."""
+
+    per_domain: int = 1000
+    per_email: int = 1000
+    per_ipv4_24: int = 64
+    per_ipv6_64: int = 8
+    per_ipv6_48: int = 64
+
+    def of(self, scope: Scope) -> int:
+        """The quota of a scope."""
+        return {
+            Scope.DOMAIN: self.per_domain,
+            Scope.EMAIL: self.per_email,
+            Scope.IPV4_24: self.per_ipv4_24,
+            Scope.IPV6_64: self.per_ipv6_64,
+            Scope.IPV6_48: self.per_ipv6_48,
+        }[scope]
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """A network as its first and last address."""
+
+    scope: Scope
+    text: str
+    first: Address
+    last: Address
+
+
+def ranges_of(address: Address) -> tuple[Range, ...]:
+    """The networks around an address that have quotas."""
+    if address.family == 4:
+        return (_range(address, 24, Scope.IPV4_24),)
+    return (_range(address, 64, Scope.IPV6_64), _range(address, 48, Scope.IPV6_48))
+
+
+def check_quota(quotas: Quotas, scope: Scope, what: str, count: int) -> None:
+    """Problem "quota" if there is no room for one more; `count` is of the others."""
+    most = quotas.of(scope)
+    if count >= most:
+        raise Problem(
+            "quota",
+            f"{what} has {count} registrations, begun ones included, and may have {most}; withdraw "
+            "some, show by a TXT record in the reverse zone that the network is yours, or ask the "
+            "board",
+            "domain" if scope is Scope.DOMAIN else "email" if scope is Scope.EMAIL else "address",
+        )
+
+
+def _range(address: Address, length: int, scope: Scope) -> Range:
+    network = ipaddress.ip_network((address.packed, length), strict=False)
+    first, last = network[0].packed, network[-1].packed
+    return Range(scope, str(network), Address(first), Address(last))

@@ -1,0 +1,83 @@
+"""When the address is looked at again: "static" is earned over a week, at moments nobody knows.
+
+Pure: the time and the dice come from the caller. Times are milliseconds since 1970.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import Enum, auto
+from random import Random
+from typing import Final
+
+MINUTE_MS: Final = 60_000
+HOUR_MS: Final = 60 * MINUTE_MS
+DAY_MS: Final = 24 * HOUR_MS
+
+# Leases of dynamic addresses last hours to days; few outlive a week.
+TRIAL_MS: Final = 7 * DAY_MS
+# One in each part of the week, the last at its end.
+TRIAL_PROOFS: Final = 5
+# A machine may be away for a night, and its person asleep.
+GRACE_MS: Final = DAY_MS
+# Between looks while a proof is due, with jitter.
+RETRY_MS: Final = HOUR_MS
+
+
+class Step(Enum):
+    """What a look at the address led to."""
+
+    PROVED = auto()
+    WAIT = auto()
+    RESTARTED = auto()
+    PASSED = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """How far a new registration has come: proofs since `started_ms`, the next at `due_ms`.
+
+    `look_ms` is when the registry looks next: at `due_ms`, and then again until it is proved or
+    GRACE_MS is over. ValueError for a number of proofs that no trial has.
+    """
+
+    started_ms: int
+    proofs: int
+    due_ms: int
+    look_ms: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.proofs <= TRIAL_PROOFS:
+            raise ValueError(f"a trial has up to {TRIAL_PROOFS} proofs")
+
+    @classmethod
+    def begin(cls, now_ms: int, dice: Random) -> Trial:
+        """The address was proved just now; the week begins."""
+        due_ms = _due(now_ms, 0, dice)
+        return cls(now_ms, 0, due_ms, due_ms)
+
+    def look(self, now_ms: int, *, held: bool, known: bool, dice: Random) -> tuple[Step, Trial]:
+        """What a look shows. `known`: it could be told; what could not be is looked at again."""
+        if now_ms < self.look_ms:
+            return Step.WAIT, self
+        if held and self.proofs + 1 == TRIAL_PROOFS:
+            return Step.PASSED, replace(self, proofs=TRIAL_PROOFS)
+        if held:
+            due_ms = max(now_ms, _due(self.started_ms, self.proofs + 1, dice))
+            return Step.PROVED, Trial(self.started_ms, self.proofs + 1, due_ms, due_ms)
+        if known and now_ms >= self.due_ms + GRACE_MS:
+            return Step.RESTARTED, Trial.begin(now_ms, dice)
+        return Step.WAIT, replace(self, look_ms=now_ms + jittered(RETRY_MS, dice))
+
+
+def jittered(interval_ms: int, dice: Random) -> int:
+    """The interval, up to a quarter more or less: what began together does not stay so."""
+    return round(interval_ms * dice.uniform(0.75, 1.25))
+
+
+def _due(started_ms: int, proofs: int, dice: Random) -> int:
+    """A moment within the next part of the week that nobody knows before; the last at its end."""
+    part = TRIAL_MS // TRIAL_PROOFS
+    if proofs + 1 == TRIAL_PROOFS:
+        return started_ms + TRIAL_MS
+    return started_ms + part * proofs + dice.randrange(part // 4, part)

@@ -1,0 +1,122 @@
+"""The week in which an address shows that it stays, and the limits on how many one may have."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from primary.registering.quotas import Quotas, Scope, check_quota, ranges_of
+from primary.registering.schedule import (
+    DAY_MS,
+    GRACE_MS,
+    TRIAL_MS,
+    TRIAL_PROOFS,
+    Step,
+    Trial,
+)
+from primary.registering.tokens import is_token, new_address_token, new_email_token
+from registry.address import Address
+from registry.errors import Problem
+
+NOW = 1_700_000_000_000
+
+
+def run(trial: Trial, dice: Random, held: bool = True) -> list[tuple[Step, int]]:
+    """All looks until the trial is passed, and when they were."""
+    steps = []
+    for _ in range(10 * TRIAL_PROOFS):
+        now = trial.look_ms
+        step, trial = trial.look(now, held=held, known=True, dice=dice)
+        steps.append((step, now))
+        if step is Step.PASSED:
+            break
+    return steps
+
+
+@given(st.integers())
+def test_static_is_earned_over_a_week(seed: int) -> None:
+    """Five proofs at moments that differ from trial to trial, the last when seven days are over."""
+    dice = Random(seed)
+    steps = run(Trial.begin(NOW, dice), dice)
+
+    assert [step for step, _ in steps] == [*[Step.PROVED] * (TRIAL_PROOFS - 1), Step.PASSED]
+    times = [now - NOW for _, now in steps]
+    assert times == sorted(times)
+    assert times[-1] == TRIAL_MS
+    assert all(0 < time < TRIAL_MS for time in times[:-1])
+
+
+def test_the_moments_are_not_to_be_foreseen() -> None:
+    """Two trials that begin together are looked at apart."""
+    first, second = (run(Trial.begin(NOW, dice), dice) for dice in (Random(1), Random(2)))
+
+    assert {now for _, now in first[:-1]}.isdisjoint({now for _, now in second[:-1]})
+
+
+def test_a_proof_may_be_late_for_a_day() -> None:
+    """A machine that is away for a night loses nothing."""
+    dice = Random(1)
+    trial = Trial.begin(NOW, dice)
+    late = trial.due_ms + GRACE_MS - 1
+    step, waiting = trial.look(late, held=False, known=True, dice=dice)
+    assert step is Step.WAIT
+    assert waiting.look_ms > late
+    step, proved = waiting.look(waiting.look_ms, held=True, known=True, dice=dice)
+    assert (step, proved.started_ms) == (Step.PROVED, NOW)
+
+
+def test_without_a_proof_for_a_day_the_week_begins_again() -> None:
+    """A dynamic address that was lost never becomes active."""
+    dice = Random(1)
+    trial = Trial.begin(NOW, dice)
+    step, again = trial.look(trial.due_ms + GRACE_MS, held=False, known=True, dice=dice)
+
+    assert (step, again.started_ms, again.proofs) == (Step.RESTARTED, trial.due_ms + GRACE_MS, 0)
+
+
+def test_what_could_not_be_told_is_no_failure() -> None:
+    """A resolver that fails for days restarts nobody's week."""
+    dice = Random(1)
+    trial = Trial.begin(NOW, dice)
+    step, waiting = trial.look(trial.due_ms + 9 * DAY_MS, held=False, known=False, dice=dice)
+
+    assert (step, waiting.started_ms) == (Step.WAIT, NOW)
+
+
+def test_nothing_counts_before_it_is_due() -> None:
+    """Five connections in the first minute are one proof."""
+    trial = Trial.begin(NOW, Random(1))
+
+    assert trial.look(NOW + 1, held=True, known=True, dice=Random(1)) == (Step.WAIT, trial)
+
+
+def test_networks_have_quotas() -> None:
+    """A /24 of IPv4; a /64 and a /48 of IPv6."""
+    four = ranges_of(Address.parse("192.0.2.36"))
+    six = ranges_of(Address.parse("2001:db8:1:2::24"))
+
+    assert [(one.text, str(one.first), str(one.last)) for one in four] == [
+        ("192.0.2.0/24", "192.0.2.0", "192.0.2.255")
+    ]
+    assert [one.text for one in six] == ["2001:db8:1:2::/64", "2001:db8:1::/48"]
+
+
+def test_a_quota_refuses_one_too_many() -> None:
+    """And names what is full, and whom to ask."""
+    quotas = Quotas(per_domain=2)
+
+    check_quota(quotas, Scope.DOMAIN, "example.org", 1)
+    with pytest.raises(Problem, match="has 2 registrations") as caught:
+        check_quota(quotas, Scope.DOMAIN, "example.org", 2)
+    assert (caught.value.code, caught.value.field) == ("quota", "domain")
+
+
+@given(st.binary(min_size=13, max_size=13))
+def test_tokens_can_be_told_from_other_words(data: bytes) -> None:
+    """In a greeting, or on a command line."""
+    assert is_token(new_address_token(lambda _: data))
+    assert is_token(new_email_token(lambda _: data))
+    assert not is_token(new_email_token(lambda _: data) + "a")
