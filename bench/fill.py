@@ -17,9 +17,9 @@ from bench.registrant import CONTACT, DOMAIN, host_of
 from lab.people import addresses
 from primary.changes import Change, CreateHolder, Register
 from primary.checkpoint_file import CheckpointFile
+from primary.clock import clock_ms
 from primary.opening import open_sequencer
 from primary.rules import Policy
-from primary.running import clock_ms
 from primary.sequencer import MAX_CHANGES_PER_COMMIT
 from primary.settings import PrimarySettings
 from primary.signing_keys import load_keys

@@ -13,11 +13,11 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from node.endpoint import Endpoint
 from node.files import PRIVATE_MODE, write_atomic
 from primary.checkpoint_file import CheckpointFile
+from primary.clock import clock_ms
 from primary.keys import Keys
 from primary.opening import begin_board, open_sequencer
 from primary.pki import Authority, Names, authority_digest
 from primary.rules import Policy
-from primary.running import clock_ms
 from primary.scaffold import DIRECTORY_MODE, PUBLIC_MODE, Table, Value, make_empty, toml
 from primary.settings import PrimarySettings
 from primary.signing_keys import load_keys

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from node.admission import by_certificate
@@ -20,30 +21,30 @@ _log = get_logger("listening")
 
 def open_listeners(
     settings: PrimarySettings,
-    registry: Service,
-    board: Service,
-    replication: Service,
-    administration: Service,
+    *,
+    public: Sequence[Service],
+    nodes: Sequence[Service],
+    local: Sequence[Service],
 ) -> list[Listener]:
     """All three, bound and not yet answering: anyone, enrolled nodes, this machine's owner.
 
     ConfigurationError: an address is taken, or a certificate or key is not usable.
     """
     identity = Identity.load(settings.tls.certificate, settings.tls.key)
-    public = Listener([registry, board], _public_capacity(settings.public))
-    at = public.bind(settings.public.listen, server_credentials(identity))
+    anyone = Listener(public, _public_capacity(settings.public))
+    at = anyone.bind(settings.public.listen, server_credentials(identity))
     _log.info("listening", listener="public", endpoint=str(at))
 
     authority = read_certificates(settings.tls.ca)
-    nodes = Listener([replication], _nodes_capacity(settings.nodes), by_certificate)
-    at = nodes.bind(settings.nodes.listen, server_credentials(identity, authority))
+    enrolled = Listener(nodes, _nodes_capacity(settings.nodes), by_certificate)
+    at = enrolled.bind(settings.nodes.listen, server_credentials(identity, authority))
     _log.info("listening", listener="nodes", endpoint=str(at))
 
     # Whoever may open the socket may register without TLS: it never leaves the machine.
-    local = Listener([administration, registry, board], ADMINISTRATION)
-    local.bind_socket(settings.administration.socket)
+    owner = Listener(local, ADMINISTRATION)
+    owner.bind_socket(settings.administration.socket)
     _log.info("listening", listener="administration", endpoint=str(settings.administration.socket))
-    return [public, nodes, local]
+    return [anyone, enrolled, owner]
 
 
 def _public_capacity(settings: PublicSettings) -> Capacity:

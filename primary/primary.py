@@ -25,7 +25,10 @@ from node.tile_files import TileFiles
 from node.tls import read_certificates
 from primary import pki
 from primary.board_room import BoardRoom
+from primary.changes import Change
+from primary.clock import clock_ms
 from primary.cosigner_keys import CosignerKeys
+from primary.desk.office import Office
 from primary.freshness import Freshness
 from primary.head import Head
 from primary.intake import Intake
@@ -34,6 +37,7 @@ from primary.metrics import PrimaryMetrics
 from primary.proposals import Proposals
 from primary.public_log import PublicLog
 from primary.published_log import PrimaryLog
+from primary.registering.asking import check_direct, take_any
 from primary.sequencer import Committed, Sequencer
 from primary.services.administration import About, AdministrationService
 from primary.services.backlog import Backlog
@@ -41,6 +45,7 @@ from primary.services.board_service import BoardService
 from primary.services.bulk import BulkSubmission
 from primary.services.cosignature_reports import CosignatureReports, ReportSources
 from primary.services.queries import Queries
+from primary.services.registering import RegisteringService
 from primary.services.registry_service import RegistryService
 from primary.settings import PrimarySettings
 from primary.signing_keys import SigningKeys
@@ -86,12 +91,6 @@ class Primary:
             self._metrics.snapshot_seconds.set,
         )
         self._freshness = Freshness(self._log, opened.keys.freshness, self._is_newest)
-        self._bulk = BulkSubmission(
-            self._intake,
-            self._metrics,
-            settings.intake.bulk_requests,
-            settings.public.idle_seconds,
-        )
         self._log_server = LogServer(
             settings.log.listen,
             PrimaryLog(self._log, opened.tile_files, reader),
@@ -105,6 +104,18 @@ class Primary:
             reader=reader,
             pool=self._pool,
         )
+        self._office = Office(settings, self._intake.submit, clock_ms)
+        # Anyone, and this machine's owner, who is trusted.
+        self._bulks = [
+            BulkSubmission(
+                self._intake,
+                self._metrics,
+                settings.intake.bulk_requests,
+                settings.public.idle_seconds,
+                admit=admit,
+            )
+            for admit in (_public_gate(settings), take_any)
+        ]
         self._listeners = self._make_listeners()
         self._watch()
 
@@ -130,6 +141,7 @@ class Primary:
                 self._tiles.run(),
                 self._freshness.run(self._opened.settings.freshness_seconds),
                 self._align(stop),
+                self._office.run(),
             )
         ]
         try:
@@ -180,7 +192,8 @@ class Primary:
         _log.info("primary.draining", waiting=self._intake.waiting)
         for listener in self._listeners:
             await listener.announce_stop()
-        self._bulk.stop()
+        for bulk in self._bulks:
+            bulk.stop()
         with suppress(TimeoutError):
             async with asyncio.timeout(self._opened.settings.drain_seconds):
                 await self._intake.close()
@@ -195,6 +208,7 @@ class Primary:
         await asyncio.gather(*parts, return_exceptions=True)
         await self._snapshots.close()
         await self._tiles.close()
+        self._office.close()
         self._pool.close()
 
     def _make_listeners(self) -> list[Listener]:
@@ -219,12 +233,24 @@ class Primary:
             lambda: signer.chain,
         )
         about = About(version("smtp-registry"), settings.origin, self._opened.store.kind)
+        public, trusted = (
+            RegistryService(self._intake, queries, bulk, self._metrics, admit=admit).service()
+            for bulk, admit in zip(self._bulks, (_public_gate(settings), take_any), strict=True)
+        )
+        board = BoardService(self._room, reader, self._pool).service()
         return open_listeners(
             settings,
-            RegistryService(self._intake, queries, self._bulk, self._metrics).service(),
-            BoardService(self._room, reader, self._pool).service(),
-            ReplicationService(sources, self._reports()).service(),
-            AdministrationService(about, self._log, self._snapshots).service(),
+            public=[
+                public,
+                board,
+                RegisteringService(self._office.desk, self._metrics).service(),
+            ],
+            nodes=[ReplicationService(sources, self._reports()).service()],
+            local=[
+                AdministrationService(about, self._log, self._snapshots).service(),
+                trusted,
+                board,
+            ],
         )
 
     def _reports(self) -> Handlers:
@@ -255,6 +281,11 @@ class Primary:
     def _show(self, head: Head) -> None:
         self._metrics.log_size.set(head.size)
         self._metrics.live_keys.set(head.state.live_keys)
+
+
+def _public_gate(settings: PrimarySettings) -> Callable[[Change], None]:
+    """What anyone may have without showing anything."""
+    return check_direct if settings.asks_proofs else take_any
 
 
 def _feed_limits(settings: PrimarySettings) -> FeedLimits:

@@ -12,12 +12,12 @@ from node.files import write_atomic
 from node.tile_files import TileFiles
 from primary.board_changes import PublishRoot
 from primary.checkpoint_file import CheckpointFile
+from primary.clock import clock_ms
 from primary.keys import Keys
 from primary.log_signer import LogSigner
 from primary.opening import open_sequencer
 from primary.recovery import Exported, Recovered, recover, roots_in, survey
 from primary.rules import Policy
-from primary.running import clock_ms
 from primary.scaffold import DIRECTORY_MODE, PUBLIC_MODE
 from primary.settings import PrimarySettings
 from primary.signing_keys import SigningKeys, check_keys, load_keys

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +16,7 @@ from node.http import MonitoringServer
 from node.tile_files import TileFiles
 from node.tls import read_certificates
 from primary.checkpoint_file import CheckpointFile
+from primary.clock import clock_ms
 from primary.metrics import PrimaryMetrics
 from primary.mirror_heads import check_mirrors
 from primary.opening import begin_board, open_sequencer
@@ -63,11 +63,6 @@ def run(settings: PrimarySettings, settings_file: Path) -> None:
             runner.run(_serve(opened, phase.set))
     finally:
         monitoring.close()
-
-
-def clock_ms() -> int:
-    """Milliseconds since 1970-01-01T00:00:00Z."""
-    return time.time_ns() // 1_000_000
 
 
 @contextmanager

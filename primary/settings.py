@@ -6,12 +6,12 @@ Relative paths count from the directory of the file.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import SettingsConfigDict
 
-from node.endpoint import Endpoint
+from node.endpoint import MAX_PORT, Endpoint
 from node.limits import MAX_SOCKET_PATH_BYTES
 from node.logging import LogFormat, LogLevel
 from node.settings import Positive, Section, Settings, SettingsEndpoint, SettingsPath
@@ -99,6 +99,54 @@ class IntakeSettings(Section):
     bulk_requests: Positive = 8
 
 
+class RegisteringSettings(Section):
+    """[registering]: what is asked of who registers."""
+
+    # Whether anything has to be shown; None: unless `lab` is set. The administration's socket
+    # takes every change.
+    proofs: bool | None = None
+    # Asked all, believed where most agree; none: those of /etc/resolv.conf.
+    resolvers: tuple[SettingsEndpoint, ...] = ()
+    # Domains in which nobody registers, beside the origin.
+    own_zones: tuple[str, ...] = ()
+    # Where greetings are read; another than 25 is for laboratories.
+    greeting_port: Annotated[int, Field(ge=1, le=MAX_PORT)] = 25
+    # How long an application waits.
+    pending_days: Annotated[float, Field(gt=0, le=90)] = 7.0
+    # The most registrations of one domain, mailbox and network; applications count.
+    per_domain: Positive = 1000
+    per_email: Positive = 1000
+    per_ipv4_24: Positive = 64
+    per_ipv6_64: Positive = 8
+    per_ipv6_48: Positive = 64
+    # Letters to one mailbox that wait to be answered.
+    unconfirmed_per_email: Positive = 5
+    # How often it looks for what is due.
+    round_seconds: Annotated[float, Field(gt=0, le=3600)] = 30.0
+
+
+class MailSettings(Section):
+    """[mail]: the SMTP server that takes the registry's letters."""
+
+    server: SettingsEndpoint | None = None
+    security: Literal["starttls", "tls", "none"] = "starttls"
+    user: str = ""
+    password: SecretStr = SecretStr("")
+    # The e-mail address that letters come from; empty: registry@ the origin.
+    sender: str = ""
+    # The page that confirms, with {token} in it; empty: letters tell the command alone.
+    confirm_link: str = ""
+
+    @field_validator("confirm_link")
+    @classmethod
+    def _has_token(cls, link: str) -> str:
+        if link and "{token}" not in link:
+            raise ValueError(
+                "a link with {token} in it, such as https://smtpnic.org/confirm/{token}"
+            )
+        return link
+
+
 class PrimarySettings(Settings):
     """Everything that a primary is told."""
 
@@ -140,6 +188,19 @@ class PrimarySettings(Settings):
     http: HttpSettings = Field(default_factory=HttpSettings)
     log: LogSettings = Field(default_factory=LogSettings)
     intake: IntakeSettings = Field(default_factory=IntakeSettings)
+    registering: RegisteringSettings = Field(default_factory=RegisteringSettings)
+    mail: MailSettings = Field(default_factory=MailSettings)
+
+    @property
+    def asks_proofs(self) -> bool:
+        """Whether who registers has to show anything."""
+        proofs = self.registering.proofs
+        return not self.lab if proofs is None else proofs
+
+    @property
+    def mail_sender(self) -> str:
+        """The e-mail address that letters come from."""
+        return self.mail.sender or f"registry@{self.origin}"
 
     @property
     def store_url(self) -> str:

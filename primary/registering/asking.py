@@ -15,6 +15,10 @@ from registry.kinds import ContactField
 _FREE: Final = (Withdraw, WithdrawHolder)
 
 
+def take_any(change: Change) -> None:
+    """Takes every change: for who is trusted, and for laboratories."""
+
+
 def check_direct(change: Change) -> None:
     """Problem "proof_required" for a change that only somebody trusted makes without proofs."""
     if not isinstance(change, _FREE):

@@ -68,4 +68,6 @@ def _why(answers: Sequence[Answer]) -> str:
         f"{answer.resolver}: {', '.join(sorted(answer.values)) or answer.detail or 'nothing'}"
         for answer in answers
     ]
-    return f"the resolvers do not agree: {'; '.join(said)}"
+    silent = all(answer.outcome is Outcome.FAILED for answer in answers)
+    what = "no resolver could tell" if silent else "the resolvers do not agree"
+    return f"{what}: {'; '.join(said)}"

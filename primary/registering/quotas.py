@@ -8,6 +8,7 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from registry.address import Address
 from registry.errors import Problem
@@ -21,6 +22,11 @@ class Scope(StrEnum):
     IPV4_24 = "/24"
     IPV6_64 = "/64"
     IPV6_48 = "/48"
+    # Letters of one mailbox that nobody has answered: the registry is no tool to pester people.
+    UNCONFIRMED = "unconfirmed"
+
+
+_FIELDS: Final = {Scope.DOMAIN: "domain", Scope.EMAIL: "email", Scope.UNCONFIRMED: "email"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +38,7 @@ class Quotas:
     per_ipv4_24: int = 64
     per_ipv6_64: int = 8
     per_ipv6_48: int = 64
+    unconfirmed_per_email: int = 5
 
     def of(self, scope: Scope) -> int:
         """The quota of a scope."""
@@ -41,6 +48,7 @@ class Quotas:
             Scope.IPV4_24: self.per_ipv4_24,
             Scope.IPV6_64: self.per_ipv6_64,
             Scope.IPV6_48: self.per_ipv6_48,
+            Scope.UNCONFIRMED: self.unconfirmed_per_email,
         }[scope]
 
 
@@ -64,14 +72,17 @@ def ranges_of(address: Address) -> tuple[Range, ...]:
 def check_quota(quotas: Quotas, scope: Scope, what: str, count: int) -> None:
     """Problem "quota" if there is no room for one more; `count` is of the others."""
     most = quotas.of(scope)
-    if count >= most:
-        raise Problem(
-            "quota",
+    if count < most:
+        return
+    if scope is Scope.UNCONFIRMED:
+        message = f"{count} letters to {what} wait to be answered; answer them, or wait a week"
+    else:
+        message = (
             f"{what} has {count} registrations, begun ones included, and may have {most}; withdraw "
             "some, show by a TXT record in the reverse zone that the network is yours, or ask the "
-            "board",
-            "domain" if scope is Scope.DOMAIN else "email" if scope is Scope.EMAIL else "address",
+            "board"
         )
+    raise Problem("quota", message, _FIELDS.get(scope, "address"))
 
 
 def _range(address: Address, length: int, scope: Scope) -> Range:

@@ -20,6 +20,8 @@ TRIAL_MS: Final = 7 * DAY_MS
 TRIAL_PROOFS: Final = 5
 # A machine may be away for a night, and its person asleep.
 GRACE_MS: Final = DAY_MS
+# Every active registration is looked at about so often.
+REVIEW_MS: Final = DAY_MS
 # Between looks while a proof is due, with jitter.
 RETRY_MS: Final = HOUR_MS
 
@@ -55,6 +57,16 @@ class Trial:
         """The address was proved just now; the week begins."""
         due_ms = _due(now_ms, 0, dice)
         return cls(now_ms, 0, due_ms, due_ms)
+
+    @classmethod
+    def passed(cls, now_ms: int, look_ms: int) -> Trial:
+        """Nothing is to be shown any more; the next look is at `look_ms`."""
+        return cls(now_ms, TRIAL_PROOFS, now_ms, look_ms)
+
+    @property
+    def is_passed(self) -> bool:
+        """Whether the week is over."""
+        return self.proofs == TRIAL_PROOFS
 
     def look(self, now_ms: int, *, held: bool, known: bool, dice: Random) -> tuple[Step, Trial]:
         """What a look shows. `known`: it could be told; what could not be is looked at again."""

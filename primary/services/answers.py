@@ -29,6 +29,7 @@ _STATUSES: Final = {
     "board": grpc.StatusCode.FAILED_PRECONDITION,
     "quota": grpc.StatusCode.FAILED_PRECONDITION,
     "suspended": grpc.StatusCode.FAILED_PRECONDITION,
+    "proof_required": grpc.StatusCode.FAILED_PRECONDITION,
 }
 
 

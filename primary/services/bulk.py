@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, Final
 
 import grpc
@@ -72,12 +72,20 @@ class _Stream:
 class BulkSubmission:
     """Serves Submit. All streams together hold `requests` requests at once, and then wait.
 
-    A stream that is silent for `idle_seconds` is ended.
+    A stream that is silent for `idle_seconds` is ended. `admit` raises Problem for a change that
+    is not taken this way.
     """
 
     def __init__(
-        self, intake: Intake, metrics: PrimaryMetrics, requests: int, idle_seconds: float
+        self,
+        intake: Intake,
+        metrics: PrimaryMetrics,
+        requests: int,
+        idle_seconds: float,
+        *,
+        admit: Callable[[Change], None],
     ) -> None:
+        self._admit = admit
         self._intake = intake
         self._metrics = metrics
         self._idle_seconds = idle_seconds
@@ -139,7 +147,7 @@ class BulkSubmission:
                 )
             await self._slots.acquire()
             try:
-                changes = await _changes(request)
+                changes = await _changes(request, self._admit)
             except BaseException:
                 self._slots.release()
                 raise
@@ -172,11 +180,19 @@ class BulkSubmission:
         return response
 
 
-async def _changes(request: pb.SubmitRequest) -> list[Change | Problem]:
-    """What the request asks for, in its order."""
+async def _changes(
+    request: pb.SubmitRequest, admit: Callable[[Change], None]
+) -> list[Change | Problem]:
+    """What the request asks for, in its order; of each change, whether it is taken this way."""
     converted: list[Change | Problem] = []
     for message in request.changes:
         if len(converted) % TURN_CHANGES == TURN_CHANGES - 1:
             await asyncio.sleep(0)
-        converted.append(change(message))
+        each = change(message)
+        try:
+            if isinstance(each, Change):
+                admit(each)
+        except Problem as problem:
+            each = problem
+        converted.append(each)
     return converted

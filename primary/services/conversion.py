@@ -38,7 +38,7 @@ def create_holder(request: pb.CreateHolderRequest) -> CreateHolder:
     return CreateHolder(
         request.holder_id,
         request.management_key,
-        _contact(request.contact),
+        contact_values(request.contact),
         idempotency_key=options.idempotency_key,
         expected_version=options.expected_version,
     )
@@ -50,7 +50,7 @@ def update_holder(request: pb.UpdateHolderRequest) -> UpdateHolder:
     return UpdateHolder(
         request.holder_id,
         request.management_key,
-        _contact(request.contact),
+        contact_values(request.contact),
         idempotency_key=options.idempotency_key,
         expected_version=options.expected_version,
     )
@@ -158,7 +158,8 @@ def holder_view(record: Record) -> pb.HolderView:
     )
 
 
-def _contact(values: Sequence[pb.ContactValue]) -> tuple[ContactValue, ...]:
+def contact_values(values: Sequence[pb.ContactValue]) -> tuple[ContactValue, ...]:
+    """The contact in a request."""
     # Before they are looked at: a message has room for hundreds of thousands.
     if len(values) > len(_FIELDS):
         raise Problem("contact", "give each field once", "contact")

@@ -26,11 +26,18 @@ BUSY_MS: Final = 200
 
 
 class RegistryService:
-    """smtpnic.v1.Registry."""
+    """smtpnic.v1.Registry. `admit` raises Problem for a change that is not taken this way."""
 
     def __init__(
-        self, intake: Intake, queries: Queries, bulk: BulkSubmission, metrics: PrimaryMetrics
+        self,
+        intake: Intake,
+        queries: Queries,
+        bulk: BulkSubmission,
+        metrics: PrimaryMetrics,
+        *,
+        admit: Callable[[Change], None],
     ) -> None:
+        self._admit = admit
         self._intake = intake
         self._queries = queries
         self._bulk = bulk
@@ -64,7 +71,9 @@ class RegistryService:
 
         async def handle(request: Any, context: Context) -> pb.ChangeResponse:
             try:
-                submitted = await self._intake.submit((convert(request),))
+                change = convert(request)
+                self._admit(change)
+                submitted = await self._intake.submit((change,))
             except Problem as problem:
                 submitted = Submitted([problem], b"")
             except BusyError as error:

@@ -117,6 +117,13 @@ contacts: Final = Table(
     sqlite_with_rowid=False,
 )
 Index(None, contacts.c.log_index)
+# Who has this mailbox: quotas and the relay ask.
+Index(
+    None,
+    contacts.c.value,
+    sqlite_where=contacts.c.field == 3,
+    postgresql_where=contacts.c.field == 3,
+)
 
 # What was answered to a change with an idempotency key; pruned by age.
 receipts: Final = Table(
@@ -129,3 +136,84 @@ receipts: Final = Table(
     sqlite_with_rowid=False,
 )
 Index(None, receipts.c.time_ms)
+
+# Applications: what was asked and is not shown yet. Never in the log; they end or expire.
+applications: Final = Table(
+    "applications",
+    metadata,
+    Column("application_id", LargeBinary, primary_key=True),
+    Column("purpose", Integer, nullable=False),
+    Column("holder_id", LargeBinary, nullable=False),
+    Column("key_hash", LargeBinary, nullable=False),
+    # Of a registration; for other purposes empty.
+    Column("address", LargeBinary, nullable=False),
+    Column("host", Text, nullable=False),
+    Column("domain", Text, nullable=False),
+    # The contact of a holder to be, as JSON.
+    Column("contact", Text, nullable=False),
+    # What is to be confirmed; empty if nothing is.
+    Column("email", Text, nullable=False),
+    Column("address_token", Text, nullable=False),
+    Column("email_token_hash", LargeBinary, nullable=False),
+    Column("created_ms", COUNTER, nullable=False),
+    Column("expires_ms", COUNTER, nullable=False),
+    Column("email_confirmed_ms", COUNTER, nullable=False),
+    Column("address_proved_ms", COUNTER, nullable=False),
+    sqlite_with_rowid=False,
+)
+Index(
+    None,
+    applications.c.holder_id,
+    applications.c.purpose,
+    applications.c.address,
+    applications.c.domain,
+    unique=True,
+)
+Index(None, applications.c.address)
+Index(None, applications.c.domain)
+Index(None, applications.c.email)
+Index(None, applications.c.address_token)
+Index(None, applications.c.email_token_hash)
+Index(None, applications.c.expires_ms)
+
+# How the registrations stand that were admitted by proofs: when each is looked at next.
+standings: Final = Table(
+    "standings",
+    metadata,
+    # Both: while an address changes hands there are two.
+    Column("address", LargeBinary, primary_key=True),
+    Column("holder_id", LargeBinary, primary_key=True),
+    Column("host", Text, nullable=False),
+    Column("domain", Text, nullable=False),
+    Column("address_token", Text, nullable=False),
+    # The trial: see primary.registering.schedule.
+    Column("started_ms", COUNTER, nullable=False),
+    Column("proofs", Integer, nullable=False),
+    Column("due_ms", COUNTER, nullable=False),
+    Column("look_ms", COUNTER, nullable=False),
+    # The last connection from the address that bore the token.
+    Column("address_proved_ms", COUNTER, nullable=False),
+    # Days on which it did not hold, the last of them, and since when it is lapsed; 0: not.
+    Column("failed_days", Integer, nullable=False),
+    Column("failed_day", Integer, nullable=False),
+    Column("lapsed_ms", COUNTER, nullable=False),
+    sqlite_with_rowid=False,
+)
+Index(None, standings.c.look_ms)
+Index(None, standings.c.holder_id)
+Index(None, standings.c.domain)
+Index(None, standings.c.address_token)
+
+# Letters that wait to be sent; a letter that was sent is forgotten.
+letters: Final = Table(
+    "letters",
+    metadata,
+    Column("letter_id", COUNTER, primary_key=True),
+    Column("recipient", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("created_ms", COUNTER, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("due_ms", COUNTER, nullable=False),
+)
+Index(None, letters.c.due_ms)

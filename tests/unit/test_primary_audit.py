@@ -14,11 +14,11 @@ from node.tile_files import TileFiles
 from primary.audit import audit
 from primary.changes import CreateHolder, Register
 from primary.checkpoint_file import CheckpointFile
+from primary.clock import clock_ms
 from primary.errors import DoubtfulStateError
 from primary.founding import found
 from primary.opening import open_sequencer
 from primary.rules import Policy
-from primary.running import clock_ms
 from primary.settings import PrimarySettings
 from primary.signing_keys import SigningKeys, load_keys
 from primary.store.store import Store

@@ -12,6 +12,7 @@ import pytest
 
 from primary.intake import Submitted
 from primary.metrics import PrimaryMetrics
+from primary.registering.asking import take_any
 from primary.services import bulk
 from registry.errors import Problem
 from registry.limits import MAX_CHANGES_PER_REQUEST
@@ -36,7 +37,7 @@ def test_others_have_their_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     request = pb.SubmitRequest(changes=[pb.Change()] * MAX_CHANGES_PER_REQUEST)
 
     async def together() -> None:
-        converted, _ = await asyncio.gather(bulk._changes(request), other())
+        converted, _ = await asyncio.gather(bulk._changes(request, take_any), other())
         assert len(converted) == MAX_CHANGES_PER_REQUEST
 
     asyncio.run(together())
@@ -76,7 +77,9 @@ def test_a_silent_stream_is_ended() -> None:
         await asyncio.Event().wait()
 
     async def scenario() -> None:
-        submission = bulk.BulkSubmission(intake, PrimaryMetrics(), 1, idle_seconds=0.05)
+        submission = bulk.BulkSubmission(
+            intake, PrimaryMetrics(), 1, idle_seconds=0.05, admit=take_any
+        )
         answers = submission.submit(requests(), context)
         (outcome,) = (await anext(answers)).outcomes
         assert "change" == outcome.problem.code

@@ -12,13 +12,13 @@ from node.endpoint import Endpoint
 from node.errors import ConfigurationError
 from node.tls import Identity
 from primary.checkpoint_file import CheckpointFile
+from primary.clock import clock_ms
 from primary.enrolment import Enrolment, Ports, enroll, loopback_of, renew, upstream_of
 from primary.founding import Plan, found
 from primary.keys import Keys
 from primary.opening import begin_board, check_log, open_sequencer
 from primary.pki import Names, expires, names_of
 from primary.rules import Policy
-from primary.running import clock_ms
 from primary.settings import PrimarySettings
 from primary.signing_keys import check_keys, load_keys
 from primary.store.store import Store

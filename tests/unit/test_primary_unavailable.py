@@ -16,6 +16,7 @@ from node.replication_service import ReplicationService, Sources
 from primary.database_contact import DatabaseContact
 from primary.intake import Intake, IntakeClosedError, Submitted
 from primary.metrics import PrimaryMetrics
+from primary.registering.asking import take_any
 from primary.sequencer import Committed
 from primary.services.answers import CANNOT_READ, CANNOT_WRITE
 from primary.services.backlog import Backlog
@@ -81,7 +82,7 @@ def change(error: RegistryError) -> tuple[grpc.StatusCode, str]:
     """What the caller of a single change is told."""
     intake: Any = _Failing(error)
     none: Any = None
-    service = RegistryService(intake, none, none, PrimaryMetrics())
+    service = RegistryService(intake, none, none, PrimaryMetrics(), admit=take_any)
     handler = service._change_handler(lambda _: none, pb.WithdrawRequest)
     return _told(handler, pb.WithdrawRequest())
 
@@ -102,7 +103,7 @@ def stream(error: RegistryError) -> tuple[grpc.StatusCode, str]:
         yield pb.SubmitRequest(changes=[pb.Change()])
 
     async def scenario() -> None:
-        submission = BulkSubmission(intake, PrimaryMetrics(), 1, idle_seconds=10)
+        submission = BulkSubmission(intake, PrimaryMetrics(), 1, idle_seconds=10, admit=take_any)
         async for _ in submission.submit(requests(), context):
             pass
 

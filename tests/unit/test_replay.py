@@ -147,7 +147,7 @@ def test_a_full_batch_holds() -> None:
         ContactField.NAME: "n" * 1024,
         ContactField.POSTAL_ADDRESS: "p" * 1024,
         ContactField.EMAIL: f"postmaster@{'.'.join(['a' * 60] * 3)}",
-        ContactField.TELEPHONE: "+123456789012345",
+        ContactField.TELEPHONE: "+491234567890123",
     }
     for number in range(MAX_CHANGES_PER_BATCH):
         builder.put_holder(number.to_bytes(16), public=public, private={})

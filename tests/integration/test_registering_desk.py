@@ -1,0 +1,416 @@
+"""Registering over real names and real mail, in the time of a clock that tests turn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from primary.registering.findings import Verdict
+from primary.registering.proof_records import domain_record_name, recovery_text
+from primary.registering.quotas import Quotas
+from primary.registering.schedule import DAY_MS, GRACE_MS, HOUR_MS, TRIAL_MS
+from registry.contact import ContactValue
+from registry.errors import Problem
+from registry.kinds import ContactField, Kind, Status
+from tests.support.bureau import Applicant, Bureau, open_bureau, verdicts
+from tests.support.internet import BROKEN, Internet, internet, text_of, token_in
+
+HELD, FAILED, UNKNOWN = Verdict.HELD, Verdict.FAILED, Verdict.UNKNOWN
+
+
+@pytest.fixture(scope="module")
+def net() -> Iterator[Internet]:
+    """One Internet for all tests; each has addresses and domains of its own."""
+    with internet() as net:
+        yield net
+
+
+@pytest.fixture
+def bureau(tmp_path: Path, net: Internet) -> Iterator[Bureau]:
+    """An empty registry that asks for proofs."""
+    with open_bureau(tmp_path, net) as bureau:
+        yield bureau
+
+
+def test_a_mail_server_is_registered_once_all_is_shown(bureau: Bureau) -> None:
+    """The person gives an address; the names are looked up; each step changes one finding."""
+    ann = bureau.applicant()
+    report = bureau.begin(ann)
+    assert (report.application.host, report.application.domain) == (ann.host, ann.domain)
+    assert verdicts(report) == {
+        "ptr": HELD,
+        "forward": HELD,
+        "zone": HELD,
+        "domain": FAILED,
+        "address": FAILED,
+        "email": FAILED,
+    }
+    bureau.let_in(ann)
+    assert verdicts(bureau.check(report, ann))["domain"] is HELD
+    bureau.connect(report)
+    assert verdicts(bureau.check(report, ann))["address"] is HELD
+    assert bureau.registered(ann) is None
+    bureau.confirm(ann)
+    done = bureau.check(report, ann)
+
+    assert set(verdicts(done).values()) == {HELD}
+    assert done.index is not None
+    registered = bureau.registered(ann)
+    assert registered is not None
+    assert (registered.host, registered.domain) == (ann.host, ann.domain)
+    assert registered.status is Status.NEW
+    notes = {str(finding.condition): finding.note for finding in done.findings}
+    assert (notes["forward"], notes["domain"]) == ("signed and validated",) * 2
+
+
+def test_nothing_is_in_the_log_before_all_is_shown(bureau: Bureau) -> None:
+    """Neither the holder nor its commitments."""
+    size = bureau.log.sequencer.head.size
+    ann = bureau.applicant()
+    report = bureau.begin(ann)
+    bureau.connect(report)
+
+    assert bureau.log.sequencer.head.size == size
+    assert bureau.log.store.reader.get(Kind.HOLDER, ann.holder_id) is None
+
+
+def test_each_failed_condition_says_what_to_do(bureau: Bureau, net: Internet) -> None:
+    """What was found, what was expected, how to mend it."""
+    ann = replace(bureau.applicant(), host="mx.example.net", domain="example.net")
+    report = bureau.begin(ann, host=ann.host, domain=ann.domain)
+
+    assert verdicts(report)["ptr"] is FAILED
+    assert verdicts(report)["forward"] is FAILED
+    for finding in report.findings:
+        if finding.verdict is not HELD:
+            assert finding.found, finding
+            assert finding.expected, finding
+            assert finding.mend, finding
+
+
+def test_names_that_cannot_be_looked_up_are_no_failure(bureau: Bureau, net: Internet) -> None:
+    """Name servers that are away: unknown, and the person is told which resolver said what."""
+    ann = bureau.applicant()
+    report = bureau.begin(ann, host=f"mail.{BROKEN}", domain=BROKEN)
+
+    assert (verdicts(report)["forward"], verdicts(report)["domain"]) == (UNKNOWN, UNKNOWN)
+
+
+def test_names_of_the_registry_itself_are_refused(bureau: Bureau) -> None:
+    """Everybody would pass with the names that the registry makes."""
+    ann = bureau.applicant()
+    report = bureau.begin(ann, host="127-0-0-1.smtpnic.example", domain="smtpnic.example")
+
+    assert verdicts(report)["zone"] is FAILED
+
+
+def test_a_greeting_shows_the_address(bureau: Bureau, net: Internet) -> None:
+    """The registry connects to port 25 and finds the token there."""
+    ann = bureau.applicant()
+    report = bureau.begin(ann)
+    net.greet(ann.address, "ESMTP ready")
+    assert verdicts(bureau.check(report, ann))["address"] is FAILED
+    net.greet(ann.address, f"ESMTP {report.application.address_token}")
+
+    assert verdicts(bureau.check(report, ann))["address"] is HELD
+
+
+def test_a_reverse_zone_shows_a_whole_network(bureau: Bureau, net: Internet) -> None:
+    """One TXT record for those with many: no address of it needs anything more."""
+    ann, bob = bureau.applicant(), bureau.applicant()
+    bob = replace(bob, name=ann.name)
+    net.let_in_network(ann.address, ann.holder_id)
+    try:
+        report = bureau.begin(ann)
+        assert verdicts(report)["address"] is HELD
+        bureau.let_in(ann)
+        bureau.confirm(ann)
+        assert bureau.check(report, ann).index is not None
+        # The holder is known: neither contact nor letter.
+        bureau.let_in(bob)
+        assert bureau.begin(bob, contact=()).index is not None
+    finally:
+        net.let_in_network(ann.address, bytes(16))
+
+
+def test_a_token_counts_only_from_the_address(bureau: Bureau) -> None:
+    """Whoever knows it, and is elsewhere, is told from where the connection came."""
+    ann = bureau.applicant()
+    report = bureau.begin(ann)
+
+    with pytest.raises(Problem, match=r"comes from 127\.0\.0\.9"):
+        bureau.connect(report, "127.0.0.9")
+    assert verdicts(bureau.check(report, ann))["address"] is FAILED
+
+
+def test_begin_again_goes_on(bureau: Bureau) -> None:
+    """The same application, the same token, no second letter."""
+    ann = bureau.applicant()
+    first, second = bureau.begin(ann), bureau.begin(ann)
+    bureau.run(bureau.post.send_due())
+
+    assert first.application == second.application
+    assert len(bureau.mailboxes.to(ann.mailbox)) == 1
+
+
+def test_an_application_is_its_holders(bureau: Bureau) -> None:
+    """Another key sees nothing of it."""
+    ann, eve = bureau.applicant(), Applicant("eve")
+    report = bureau.begin(ann)
+
+    with pytest.raises(Problem) as caught:
+        bureau.check(report, eve)
+    assert caught.value.code == "not_yours"
+
+
+def test_applications_expire(bureau: Bureau) -> None:
+    """After a week nothing is left, the contact least of all."""
+    ann = bureau.applicant()
+    report = bureau.begin(ann)
+    bureau.round(7 * DAY_MS)
+
+    with pytest.raises(Problem) as caught:
+        bureau.check(report, ann)
+    assert caught.value.code == "not_found"
+    files = b"".join(path.read_bytes() for path in bureau.log.directory.glob("registry*"))
+    assert ann.mailbox.encode() not in files
+
+
+def test_a_week_makes_it_active(bureau: Bureau, net: Internet) -> None:
+    """Shown again at five moments by the greeting; the holder is told, and the log says so."""
+    ann = bureau.applicant()
+    report = bureau.register(ann)
+    net.greet(ann.address, f"ESMTP {report.application.address_token}")
+    for _ in range(TRIAL_MS // HOUR_MS - 1):
+        bureau.round(HOUR_MS)
+        registered = bureau.registered(ann)
+        assert registered is not None
+        assert registered.status is Status.NEW
+    bureau.round(HOUR_MS)
+
+    registered = bureau.registered(ann)
+    assert registered is not None
+    assert registered.status is Status.ACTIVE
+    bureau.round()
+    bureau.mailboxes.wait_letter(ann.mailbox, "is active")
+
+
+def test_connections_show_it_as_well(bureau: Bureau) -> None:
+    """`smtpnic prove` every hour; one that came before a proof was due is not counted."""
+    ann = bureau.applicant()
+    report = bureau.register(ann)
+    for _ in range(TRIAL_MS // HOUR_MS + 3):
+        bureau.round(HOUR_MS)
+        bureau.connect(report)
+        bureau.round(2 * 60_000)
+
+    registered = bureau.registered(ann)
+    assert registered is not None
+    assert registered.status is Status.ACTIVE
+
+
+def test_without_proofs_it_stays_new(bureau: Bureau) -> None:
+    """The address is somebody else's after two days: the week begins again, and again."""
+    ann = bureau.applicant()
+    bureau.register(ann)
+    for _ in range(12):
+        bureau.round(DAY_MS)
+
+    registered = bureau.registered(ann)
+    assert registered is not None
+    assert registered.status is Status.NEW
+    letter = bureau.mailboxes.wait_letter(ann.mailbox, "the week begins again", 2)
+    assert f"smtpnic prove {ann.address} --token" in text_of(letter)
+
+
+def test_a_restart_forgets_no_trial(bureau: Bureau, net: Internet) -> None:
+    """What is due stands in the database."""
+    ann = bureau.applicant()
+    report = bureau.register(ann)
+    net.greet(ann.address, f"ESMTP {report.application.address_token}")
+    for _ in range(8):
+        bureau.round(DAY_MS)
+        bureau.run(bureau.intake.close())
+        bureau.post.close()
+        bureau.log.reopen()
+        bureau.open()
+
+    registered = bureau.registered(ann)
+    assert registered is not None
+    assert registered.status is Status.ACTIVE
+
+
+def test_whoever_shows_it_today_has_it(bureau: Bureau, net: Internet) -> None:
+    """A takeover: new holder, new age; the one before is told and keeps nothing of it."""
+    ann, bob = bureau.applicant(), replace(bureau.applicant("bob"))
+    bureau.register(ann)
+    before = bureau.registered(ann)
+    assert before is not None
+    bureau.log.now_ms += DAY_MS
+    net.name(ann.address, bob.host)
+    bob = replace(bob, address=ann.address)
+    done = bureau.register(bob)
+
+    assert done.index is not None
+    registered = bureau.registered(ann)
+    assert registered is not None
+    assert (registered.holder_id, registered.host) == (bob.holder_id, bob.host)
+    assert registered.registered_ms == before.registered_ms + DAY_MS
+    bureau.round()
+    letter = bureau.mailboxes.wait_letter(ann.mailbox, "taken over")
+    assert bob.host in text_of(letter)
+
+
+def test_a_takeover_takes_both_proofs(bureau: Bureau, net: Internet) -> None:
+    """The address alone, or the domain alone, takes nothing from anybody."""
+    ann = bureau.applicant()
+    bureau.register(ann)
+    eve = replace(ann, name="eve")
+    report = bureau.begin(eve)
+    bureau.confirm(eve)
+    bureau.connect(report)
+
+    assert verdicts(bureau.check(report, eve))["domain"] is FAILED
+    registered = bureau.registered(ann)
+    assert registered is not None
+    assert registered.holder_id == ann.holder_id
+
+
+def test_other_names_of_the_same_address(bureau: Bureau, net: Internet) -> None:
+    """An update is shown like a registration, and keeps the age."""
+    ann = bureau.applicant()
+    bureau.register(ann)
+    before = bureau.registered(ann)
+    assert before is not None
+    bureau.log.now_ms += HOUR_MS
+    ann = replace(ann, host=f"mx.{ann.domain}")
+    net.name(ann.address, ann.host)
+    report = bureau.begin(ann)
+    bureau.connect(report)
+    assert bureau.check(report, ann).index is not None
+
+    registered = bureau.registered(ann)
+    assert registered is not None
+    assert (registered.host, registered.registered_ms) == (ann.host, before.registered_ms)
+
+
+@pytest.mark.parametrize("field", ["per_domain", "per_email", "per_ipv4_24"])
+def test_quotas_refuse_one_too_many(bureau: Bureau, net: Internet, field: str) -> None:
+    """Of a domain, a mailbox, a network; what is begun counts."""
+    ann = bureau.applicant()
+    bureau.register(ann)
+    bureau.run(bureau.intake.close())
+    bureau.post.close()
+    bureau.terms = replace(bureau.terms, quotas=Quotas(**{field: 1}))
+    bureau.open()
+    more = replace(bureau.applicant(), name="ann", domain=ann.domain, host=f"mx2.{ann.domain}")
+    net.name(more.address, more.host)
+
+    with pytest.raises(Problem) as caught:
+        bureau.begin(more)
+    assert caught.value.code == "quota"
+    # What is counted already is no one too many.
+    bureau.begin(ann)
+    if field == "per_ipv4_24":
+        net.let_in_network(more.address, more.holder_id)
+        try:
+            bureau.begin(more)
+        finally:
+            net.let_in_network(more.address, bytes(16))
+
+
+def test_nobody_is_pestered(bureau: Bureau) -> None:
+    """Five letters that nobody answers are all that one mailbox gets."""
+    first = bureau.applicant("victim")
+    for number in range(5):
+        eve = replace(bureau.applicant("victim"), name=f"eve{number}")
+        bureau.begin(eve, contact=first.contact())
+    eve = replace(bureau.applicant("victim"), name="eve5")
+    with pytest.raises(Problem, match="5 letters") as caught:
+        bureau.begin(eve, contact=first.contact())
+    assert caught.value.code == "quota"
+
+
+def test_another_mailbox_is_confirmed_first(bureau: Bureau) -> None:
+    """Any other field of the contact changes at once."""
+    ann = bureau.applicant()
+    bureau.register(ann)
+    name = ContactValue(ContactField.NAME, "Ann Other", public=True)
+    done = bureau.run(bureau.desk.begin_contact(ann.holder_id, ann.key, ann.contact(name)))
+    assert done.index is not None
+    email = ContactValue(ContactField.EMAIL, f"new@{ann.domain}", public=True)
+    report = bureau.run(bureau.desk.begin_contact(ann.holder_id, ann.key, ann.contact(email)))
+    assert verdicts(report) == {"email": FAILED}
+    assert bureau.book.email(ann.holder_id) == ann.mailbox
+    bureau.run(bureau.post.send_due())
+    letter = bureau.mailboxes.wait_letter(f"new@{ann.domain}", "confirm")
+    bureau.run(bureau.desk.confirm_email(token_in(letter)))
+    assert bureau.check(report, ann).index is not None
+    assert bureau.book.email(ann.holder_id) == f"new@{ann.domain}"
+
+
+def test_a_lost_key_is_replaced(bureau: Bureau, net: Internet) -> None:
+    """By a record that names the new key, and a letter; then the old one opens nothing."""
+    ann = bureau.applicant()
+    bureau.register(ann)
+    new_key = sha256(b"another").digest()
+
+    def recover() -> dict[str, Verdict]:
+        report = bureau.run(bureau.desk.begin_recovery(ann.holder_id, new_key, ann.domain))
+        return verdicts(report)
+
+    assert recover() == {"domain": FAILED, "email": FAILED}
+    bureau.round()
+    assert len(bureau.mailboxes.to(ann.mailbox)) == 1
+    text = recovery_text(ann.holder_id, sha256(new_key).digest())
+    net.put(domain_record_name(ann.domain), "TXT", f'"{text}"')
+    assert recover() == {"domain": HELD, "email": FAILED}
+    bureau.run(bureau.post.send_due())
+    letter = bureau.mailboxes.wait_letter(ann.mailbox, "another management key")
+    bureau.run(bureau.desk.confirm_email(token_in(letter)))
+    assert set(recover().values()) == {HELD}
+
+    assert bureau.book.key_hash(ann.holder_id) == sha256(new_key).digest()
+    bureau.round()
+    bureau.mailboxes.wait_letter(ann.mailbox, "was replaced")
+
+
+def test_a_domain_of_somebody_else_recovers_nothing(bureau: Bureau) -> None:
+    """Only one of which the holder has a mail server."""
+    ann, eve = bureau.applicant(), bureau.applicant("eve")
+    bureau.register(ann)
+    with pytest.raises(Problem) as caught:
+        bureau.run(bureau.desk.begin_recovery(ann.holder_id, bytes(32), eve.domain))
+    assert caught.value.code == "not_found"
+
+
+def test_a_holder_that_nobody_could_reach_is_refused(bureau: Bureau) -> None:
+    """Without a relay one way has to be public."""
+    ann = bureau.applicant()
+    hidden = tuple(replace(value, public=False) for value in ann.contact())
+    with pytest.raises(Problem) as caught:
+        bureau.begin(ann, contact=hidden)
+    assert caught.value.code == "contact"
+
+
+def test_letters_wait_for_the_mail_server(bureau: Bureau) -> None:
+    """A 4xx answer is tried again; a 5xx one is given up; nothing of either is kept for ever."""
+    ann = bureau.applicant()
+    bureau.mailboxes.refusal = "451 later"
+    bureau.begin(ann)
+    bureau.round()
+    assert bureau.mailboxes.to(ann.mailbox) == []
+    bureau.mailboxes.refusal = ""
+    bureau.round(HOUR_MS)
+    assert len(bureau.mailboxes.to(ann.mailbox)) == 1
+    bureau.mailboxes.refusal = "550 no such user"
+    bob = bureau.applicant("bob")
+    bureau.begin(bob)
+    bureau.round()
+    bureau.mailboxes.refusal = ""
+    bureau.round(GRACE_MS)
+    assert bureau.mailboxes.to(bob.mailbox) == []
