@@ -6,9 +6,9 @@ Relative paths count from the directory of the file.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from node.endpoint import MAX_PORT, Endpoint
@@ -147,6 +147,18 @@ class MailSettings(Section):
         return link
 
 
+class RelaySection(Section):
+    """[relay]: takes mail to relay+ID@origin and forwards it to the holder."""
+
+    # None: no relay, and then a holder has to make one way of reaching it public.
+    listen: SettingsEndpoint | None = None
+    protocol: Literal["smtp", "lmtp"] = "smtp"
+    max_bytes: Positive = 1024 * 1024
+    # Messages of one client in an hour, and to one holder in a day.
+    per_client: Positive = 20
+    per_holder: Positive = 50
+
+
 class PrimarySettings(Settings):
     """Everything that a primary is told."""
 
@@ -190,6 +202,13 @@ class PrimarySettings(Settings):
     intake: IntakeSettings = Field(default_factory=IntakeSettings)
     registering: RegisteringSettings = Field(default_factory=RegisteringSettings)
     mail: MailSettings = Field(default_factory=MailSettings)
+    relay: RelaySection = Field(default_factory=RelaySection)
+
+    @model_validator(mode="after")
+    def _relay_can_send(self) -> Self:
+        if self.relay.listen is not None and self.mail.server is None:
+            raise ValueError("[relay] forwards through [mail] server: set it too")
+        return self
 
     @property
     def asks_proofs(self) -> bool:

@@ -16,7 +16,7 @@ import typer
 
 from node.command_line import Version
 from node.exits import ExitCode
-from smtpnic.commands import board, bulk, holder, receiver, registrations
+from smtpnic.commands import board, bulk, holder, proofs, receiver, registrations
 from smtpnic.commands.dns_check import dns_check
 from smtpnic.commands.lookup import lookup
 from smtpnic.commands.status import status
@@ -100,6 +100,8 @@ for name, command in (
     ("register", registrations.register),
     ("update", registrations.update),
     ("withdraw", registrations.withdraw),
+    ("prove", proofs.prove),
+    ("confirm", proofs.confirm),
     ("show", registrations.show),
     ("list", registrations.list_),
     ("import", bulk.import_),

@@ -45,6 +45,16 @@ class ContactOptions:
                 raise ConfigurationError(f"what to do with {name}? The options contradict")
 
 
+def contact_given(
+    name: str | None, postal_address: str | None, email: str | None, telephone: str | None
+) -> dict[FieldName, str]:
+    """The fields that were given."""
+    values = (name, postal_address, email, telephone)
+    return {
+        field: value for field, value in zip(FieldName, values, strict=True) if value is not None
+    }
+
+
 def new_contact(options: ContactOptions) -> list[ContactValue]:
     """The contact of a new holder; private unless shown."""
     return [

@@ -15,6 +15,10 @@ EXIT_CODES: Final = (
 )
 
 
+# The code of the problem that says: show it first.
+PROOF_REQUIRED: Final = "proof_required"
+
+
 class UnreachableError(RegistryError):
     """A server did not answer as it should. `may_pass`: waiting and trying again may help."""
 

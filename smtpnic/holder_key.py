@@ -68,6 +68,11 @@ def usual_path(holder_id: bytes) -> Path:
     return keys_directory() / f"{holder_id.hex()}.json"
 
 
+def recovery_path(holder_id: bytes) -> Path:
+    """Where a holder's key to be is, until the registry has taken it."""
+    return keys_directory() / f"{holder_id.hex()}.recovery"
+
+
 def is_holder_id(text: str) -> bool:
     """Whether the text is an identifier, and so no path."""
     digits = len(text) == HOLDER_ID_BYTES * 2
@@ -96,3 +101,17 @@ def find_key_file(chosen: str) -> Path:
 def own_key_files() -> list[Path]:
     """The key files in the usual place."""
     return sorted(file for file in keys_directory().glob("*.json") if is_holder_id(file.stem))
+
+
+def key_to_create(chosen: str) -> tuple[HolderKey, Path, bool]:
+    """The key, its file, and whether it is new: an existing one has its creation finished."""
+    if chosen and find_key_file(chosen).exists():
+        path = find_key_file(chosen)
+        return HolderKey.load(path), path, False
+    if is_holder_id(chosen):
+        raise ConfigurationError(f"there is no key of holder {chosen} on this machine")
+    key = HolderKey.generate()
+    path = Path(chosen) if chosen else usual_path(key.holder_id)
+    # Before the registry knows of it: an acknowledged holder never lacks its key.
+    key.save(path)
+    return key, path, True

@@ -17,7 +17,7 @@ from smtpnic.output import Output
 from smtpnic.settings import Settings, config_directory, load_settings
 
 if TYPE_CHECKING:
-    from smtpnic.client import BoardClient, Connection, Mirror, Primary
+    from smtpnic.client import BoardClient, Connection, Mirror, Primary, Registering
 
 # A restarting primary is back within seconds; the timeout ends it sooner.
 MAX_ATTEMPTS: Final = 5
@@ -41,6 +41,22 @@ class Session:
         from smtpnic.client import Primary  # noqa: PLC0415
 
         return Primary(_connection(settings, settings.require_primary(), attempts))
+
+    def registering(self, settings: Settings) -> Registering:
+        """The primary's service for who registers, to be used in a `with`."""
+        from smtpnic.client import Registering  # noqa: PLC0415
+
+        return Registering(_connection(settings, settings.require_primary(), MAX_ATTEMPTS))
+
+    def prove_address(self, settings: Settings, source: str, token: str) -> str:
+        """Shows the registry that a connection can come from `source`; empty: any. What it saw."""
+        from smtpnic.client import Registering, prove_from  # noqa: PLC0415
+
+        connection = _connection(settings, settings.require_primary(), MAX_ATTEMPTS)
+        if source:
+            return prove_from(connection, source, token)
+        with Registering(connection) as registering:
+            return registering.prove_address(token)
 
     def mirror(self, settings: Settings, endpoint: Endpoint) -> Mirror:
         """A mirror, to be used in a `with`."""

@@ -81,3 +81,30 @@ class MirrorStatus:
     upstream: str
     upstream_size: int
     out_of_rotation: str
+
+
+@dataclass(frozen=True, slots=True)
+class FindingView:
+    """One thing that the registry asks: held, failed or unknown, and what to do about it."""
+
+    condition: str
+    verdict: str
+    found: str
+    expected: str
+    mend: str
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class ApplicationView:
+    """How an application stands; `receipt` is there once it is granted."""
+
+    application_id: bytes
+    holder_id: bytes
+    address: str
+    host: str
+    domain: str
+    expires_ms: int
+    address_token: str
+    findings: tuple[FindingView, ...]
+    receipt: Receipt | None

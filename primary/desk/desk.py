@@ -90,13 +90,9 @@ class Desk:
         """
         check_address(ask.address, lab=self.terms.lab)
         known = await self._check_key(ask.holder_id, ask.management_key)
-        if not known:
-            check_reachable(ask.contact, relay=self.terms.relay)
         subject = await subject_of(ask, self._looker)
-        # Checks the names and the contact as the log will.
+        # Checks the names as the log will.
         change = _admit(subject, ask.management_key)
-        if not known:
-            CreateHolder(ask.holder_id, ask.management_key, ask.contact)
         subject = Subject(ask.holder_id, ask.address, change.host, change.domain)
         book = self._book
         before = await self._clerk.run(
@@ -104,6 +100,14 @@ class Desk:
         )
         if before is not None and _is_same(before, ask, subject):
             return await self.check(before.application_id, ask.management_key)
+        if known and await self._is_registered(subject):
+            # Nothing changes, and a receipt says so.
+            again = _admit(subject, ask.management_key, ask.holder_id)
+            same, _ = self._new(Purpose.REGISTER, subject, ask.management_key, "")
+            return await self._granted(same, (), [again])
+        if not known:
+            CreateHolder(ask.holder_id, ask.management_key, ask.contact)
+            check_reachable(ask.contact, relay=self.terms.relay)
         email = "" if known else email_of(ask.contact)
         mailbox = email or await self._clerk.run(book.email, ask.holder_id)
         await self._quotas.check_server(subject, mailbox)
@@ -301,6 +305,18 @@ class Desk:
             raise AssertionError("a problem was raised above")
         return Report(application, findings, index, submitted.checkpoint)
 
+    async def _is_registered(self, subject: Subject) -> bool:
+        """Whether the holder has it, under these names, and nothing is to be shown again."""
+        found = await self._clerk.run(self._book.registration, subject.address)
+        if found is None:
+            return False
+        now = found[1]
+        names = (now.holder_id, now.host, now.domain)
+        return (
+            names == (subject.holder_id, subject.host, subject.domain)
+            and now.status is not Status.LAPSED
+        )
+
     async def _tell_former(self, holder_id: bytes, subject: Subject) -> None:
         email = await self._clerk.run(self._book.email, holder_id)
         if email:
@@ -388,11 +404,11 @@ def _subject_of(application: Application) -> Subject:
 
 
 def _is_same(application: Application, ask: Ask, subject: Subject) -> bool:
-    """Whether to go on with it: the same names, by the same key, with the same contact."""
+    """Whether to go on with it: the same names, by the same key, with no other contact."""
     return (
         (application.host, application.domain) == (subject.host, subject.domain)
         and _has_key(application.key_hash, ask.management_key)
-        and (not application.contact or application.contact == ask.contact)
+        and (not application.contact or ask.contact in ((), application.contact))
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from random import Random
 
@@ -12,11 +13,13 @@ from primary.desk.desk import Desk, Submit
 from primary.desk.looking import Looker
 from primary.desk.mail import Mailer
 from primary.desk.post import Post
+from primary.desk.relay import Relay, RelaySettings
 from primary.desk.resolving import Resolvers, system_resolvers
 from primary.desk.rounds import Rounds
 from primary.desk.terms import Terms
 from primary.registering.letters import Writer
 from primary.registering.quotas import Quotas
+from primary.registering.relaying import RelayLimits
 from primary.registering.schedule import DAY_MS
 from primary.settings import PrimarySettings
 
@@ -39,6 +42,7 @@ class Office:
         writer = Writer(settings.origin, settings.mail.confirm_link)
         mailer = _mailer(settings)
         self._post = Post(self._book, self._clerk, mailer, clock) if mailer else None
+        self._relay = self._make_relay(settings, mailer, clock) if mailer else None
         self._interval_seconds = registering.round_seconds
         self.desk = Desk(
             self._book,
@@ -63,15 +67,36 @@ class Office:
             _log.warning("mail.missing", advice="set [mail] server: nobody new can register")
 
     async def run(self) -> None:
-        """Goes the rounds, until cancelled."""
-        await self.rounds.run(self._interval_seconds)
+        """Goes the rounds and takes mail, until cancelled; ConfigurationError: it cannot listen."""
+        parts = [self.rounds.run(self._interval_seconds)]
+        if self._relay is not None:
+            parts.append(self._relay.run())
+        await asyncio.gather(*parts)
 
     def close(self) -> None:
         """Ends its threads and connections; after `run` has ended."""
+        if self._relay is not None:
+            self._relay.close()
         if self._post is not None:
             self._post.close()
         self._clerk.close()
         self._book.close()
+
+    def _make_relay(
+        self, settings: PrimarySettings, mailer: Mailer, clock: Callable[[], int]
+    ) -> Relay | None:
+        relay = settings.relay
+        if relay.listen is None:
+            return None
+        limits = RelayLimits(relay.per_client, relay.per_holder)
+        return Relay(
+            RelaySettings(relay.listen, relay.protocol, relay.max_bytes, limits),
+            settings.origin,
+            book=self._book,
+            clerk=self._clerk,
+            mailer=mailer,
+            clock=clock,
+        )
 
 
 def _mailer(settings: PrimarySettings) -> Mailer | None:
@@ -92,7 +117,7 @@ def _terms(settings: PrimarySettings) -> Terms:
     return Terms(
         proofs=settings.asks_proofs,
         can_send=settings.mail.server is not None,
-        relay=False,
+        relay=settings.relay.listen is not None,
         lab=settings.lab,
         pending_ms=round(registering.pending_days * DAY_MS),
         quotas=Quotas(

@@ -4,6 +4,15 @@ from smtpnic.client.board import BoardClient
 from smtpnic.client.connection import Connection
 from smtpnic.client.mirror import Mirror
 from smtpnic.client.primary import Primary
+from smtpnic.client.registering import Registering, prove_from
 from smtpnic.client.submit import SubmitStream
 
-__all__ = ["BoardClient", "Connection", "Mirror", "Primary", "SubmitStream"]
+__all__ = [
+    "BoardClient",
+    "Connection",
+    "Mirror",
+    "Primary",
+    "Registering",
+    "SubmitStream",
+    "prove_from",
+]

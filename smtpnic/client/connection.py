@@ -35,7 +35,8 @@ class Connection:
     """How to reach a server.
 
     `authority` are the PEM certificates that its certificate must lead to, None for gRPC's
-    own list; `server_name` is the name in it, empty for the endpoint's host.
+    own list; `server_name` is the name in it, empty for the endpoint's host; `through` is the
+    target to connect to instead, which leads there.
     """
 
     endpoint: Endpoint
@@ -44,6 +45,7 @@ class Connection:
     timeout_seconds: float
     attempts: int = 1
     random: Random = field(default_factory=Random, repr=False, compare=False)
+    through: str = ""
 
     def open(self) -> grpc.Channel:
         """A channel; it connects at the first call."""
@@ -54,7 +56,7 @@ class Connection:
         options: list[tuple[str, str | int]] = list(CHANNEL_OPTIONS)
         if self.server_name:
             options.append(("grpc.ssl_target_name_override", self.server_name))
-        return grpc.secure_channel(str(self.endpoint), credentials, options)
+        return grpc.secure_channel(self.through or str(self.endpoint), credentials, options)
 
     def call(
         self, method: grpc.UnaryUnaryMultiCallable[Request, Response], request: Request

@@ -40,7 +40,7 @@ class Primary(Server):
     def create_holder(self, key: HolderKey, contact: Iterable[ContactValue]) -> Receipt:
         """Creates the holder; the same key and contact again give the same receipt."""
         request = registration_pb2.CreateHolderRequest(
-            options=_options(), contact=_contact(contact)
+            options=_options(), contact=contact_messages(contact)
         )
         return self._change(self._stub.CreateHolder, request, key)
 
@@ -49,7 +49,7 @@ class Primary(Server):
     ) -> Receipt:
         """Replaces the whole contact; a Problem if the holder is at another version by now."""
         request = registration_pb2.UpdateHolderRequest(
-            options=_options(expected_version), contact=_contact(contact)
+            options=_options(expected_version), contact=contact_messages(contact)
         )
         return self._change(self._stub.UpdateHolder, request, key)
 
@@ -136,7 +136,8 @@ def _options(expected_version: int = 0) -> registration_pb2.ChangeOptions:
     )
 
 
-def _contact(values: Iterable[ContactValue]) -> Iterator[registration_pb2.ContactValue]:
+def contact_messages(values: Iterable[ContactValue]) -> Iterator[registration_pb2.ContactValue]:
+    """The contact for the wire."""
     for value in values:
         yield registration_pb2.ContactValue(
             field=log_pb2.ContactField.ValueType(value.field),

@@ -2,45 +2,67 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from node.errors import ConfigurationError
+from node.exits import ExitCode
 from registry.errors import Problem
+from smtpnic.commands.applying import Watch, finding_rows, go_on
+from smtpnic.commands.arguments import (
+    Email,
+    Name,
+    PostalAddress,
+    Public,
+    RequiredEmail,
+    RequiredName,
+    RequiredPostalAddress,
+    RequiredTelephone,
+    Telephone,
+)
 from smtpnic.commands.listing import AllPages, PageSize, PageToken, list_pages
-from smtpnic.contact import ContactOptions, FieldName, changed_contact, new_contact
-from smtpnic.errors import EXIT_CODES, UnreachableError
+from smtpnic.contact import (
+    ContactOptions,
+    FieldName,
+    changed_contact,
+    contact_given,
+    new_contact,
+)
+from smtpnic.errors import EXIT_CODES, PROOF_REQUIRED, UnreachableError
 from smtpnic.holder_key import (
     HolderKey,
     find_key_file,
     is_holder_id,
+    key_to_create,
     own_key_files,
+    recovery_path,
     usual_path,
 )
 from smtpnic.presentation import holder_values, receipt_values
 from smtpnic.session import Session
+from smtpnic.views import ApplicationView
+
+if TYPE_CHECKING:
+    from smtpnic.client import Registering
 
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="markdown",
-    help="Who registers: create, update, withdraw, show, list.",
+    help="Who registers: create, update, recover, withdraw, show, list.",
 )
 
-_NAME = typer.Option(help="Name of the person or organisation.")
-_POSTAL_ADDRESS = typer.Option(help="Postal address, on one line.")
-_EMAIL = typer.Option(help="E-mail address.")
-_TELEPHONE = typer.Option(help="Telephone number: +41 44 668 18 00.")
-Public = Annotated[
-    list[FieldName] | None,
-    typer.Option(help="Let anyone read this field, in WHOIS too. May be repeated."),
-]
 Private = Annotated[
     list[FieldName] | None, typer.Option(help="Show this field no longer. May be repeated.")
 ]
 HolderId = Annotated[
     str | None, typer.Argument(metavar="[ID]", help="A holder's identifier; else your own.")
+]
+LostHolder = Annotated[str, typer.Argument(metavar="ID", help="The holder's identifier.")]
+LostDomain = Annotated[
+    str, typer.Argument(metavar="DOMAIN", help="A domain of which it has a mail server.")
 ]
 Mine = Annotated[bool, typer.Option("--mine", help="Those whose key is on this machine.")]
 
@@ -51,10 +73,10 @@ WITHDRAWN_SUFFIX = ".withdrawn"
 def create(
     context: typer.Context,
     *,
-    name: Annotated[str, _NAME],
-    postal_address: Annotated[str, _POSTAL_ADDRESS],
-    email: Annotated[str, _EMAIL],
-    telephone: Annotated[str, _TELEPHONE],
+    name: RequiredName,
+    postal_address: RequiredPostalAddress,
+    email: RequiredEmail,
+    telephone: RequiredTelephone,
     public: Public = None,
 ) -> None:
     """Create a holder, and the management key that every change of yours needs.
@@ -65,10 +87,10 @@ def create(
     """
     session: Session = context.obj
     settings = session.settings()
-    values = _given(name, postal_address, email, telephone)
+    values = contact_given(name, postal_address, email, telephone)
     contact = new_contact(ContactOptions(values, public or ()))
     # The holder of the configuration file is another, made before.
-    key, path, is_new = _key_to_create(str(session.options.get("holder") or ""))
+    key, path, is_new = key_to_create(str(session.options.get("holder") or ""))
     with session.primary(settings) as primary:
         try:
             receipt = primary.create_holder(key, contact)
@@ -94,30 +116,80 @@ def create(
 def update(
     context: typer.Context,
     *,
-    name: Annotated[str | None, _NAME] = None,
-    postal_address: Annotated[str | None, _POSTAL_ADDRESS] = None,
-    email: Annotated[str | None, _EMAIL] = None,
-    telephone: Annotated[str | None, _TELEPHONE] = None,
+    name: Name = None,
+    postal_address: PostalAddress = None,
+    email: Email = None,
+    telephone: Telephone = None,
     public: Public = None,
     private: Private = None,
+    watch: Watch = False,
 ) -> None:
     """Change your contact. What is public stays unless you change it.
 
     An update replaces the whole contact, and the registry tells nobody what is private:
-    give each private field again.
+    give each private field again. A new e-mail address has to be confirmed first.
     """
     session: Session = context.obj
     settings = session.settings()
     options = ContactOptions(
-        _given(name, postal_address, email, telephone), public or (), private or ()
+        contact_given(name, postal_address, email, telephone), public or (), private or ()
     )
     key = session.holder_key(settings)
     with session.primary(settings) as primary:
-        view = primary.get_holder(key.holder_id)
-        receipt = primary.update_holder(key, changed_contact(view, options), view.version)
+        holder = primary.get_holder(key.holder_id)
+        contact = changed_contact(holder, options)
+        try:
+            receipt = primary.update_holder(key, contact, holder.version)
+        except Problem as problem:
+            if problem.code != PROOF_REQUIRED:
+                raise
+            _apply(session, key, lambda desk: desk.begin_contact(key, contact), watch=watch)
+            return
     session.output.values(
         {"holder": key.holder_id.hex(), **receipt_values(receipt, session.keys(settings))}
     )
+
+
+@app.command(epilog=EXIT_CODES)
+def recover(
+    context: typer.Context, holder_id: LostHolder, domain: LostDomain, *, watch: Watch = False
+) -> None:
+    """Replace a lost management key: by a TXT record in a domain of yours, and your mailbox.
+
+    A new key is made, and kept in the usual file or that of --holder; the same command goes on
+    with it. Exit code 1: something is left to do.
+    """
+    session: Session = context.obj
+    identifier = _identifier(holder_id)
+    path = Path(str(session.options.get("holder") or recovery_path(identifier)))
+    if not path.exists():
+        HolderKey(identifier, HolderKey.generate().management_key).save(path)
+    key = HolderKey.load(path)
+    _apply(session, key, lambda desk: desk.begin_recovery(key, domain), watch=watch)
+    if path == recovery_path(identifier):
+        path.replace(usual_path(identifier))
+
+
+def _apply(
+    session: Session,
+    key: HolderKey,
+    begin: Callable[[Registering], ApplicationView],
+    *,
+    watch: bool,
+) -> None:
+    """Applies, shows how it stands, and exits with 1 while something is left to do."""
+    settings = session.settings()
+    with session.registering(settings) as desk:
+        # A recovery is kept only once its record stands: beginning again is a look, too.
+        view = go_on(session.output, begin(desk), lambda _: begin(desk), watch=watch)
+    values: dict[str, object] = {"holder": key.holder_id.hex()}
+    if session.output.as_json:
+        values |= {"granted": view.receipt is not None, "findings": finding_rows(view)}
+    if view.receipt is not None:
+        values |= receipt_values(view.receipt, session.keys(settings))
+    session.output.values(values)
+    if view.receipt is None:
+        raise typer.Exit(ExitCode.FAILED)
 
 
 @app.command(epilog=EXIT_CODES)
@@ -172,29 +244,6 @@ def list_(
             page_token,
             all_pages=all_pages,
         )
-
-
-def _given(
-    name: str | None, postal_address: str | None, email: str | None, telephone: str | None
-) -> dict[FieldName, str]:
-    values = (name, postal_address, email, telephone)
-    return {
-        field: value for field, value in zip(FieldName, values, strict=True) if value is not None
-    }
-
-
-def _key_to_create(chosen: str) -> tuple[HolderKey, Path, bool]:
-    """The key, its file, and whether it is new: an existing one has its creation finished."""
-    if chosen and find_key_file(chosen).exists():
-        path = find_key_file(chosen)
-        return HolderKey.load(path), path, False
-    if is_holder_id(chosen):
-        raise ConfigurationError(f"there is no key of holder {chosen} on this machine")
-    key = HolderKey.generate()
-    path = Path(chosen) if chosen else usual_path(key.holder_id)
-    # Before the registry knows of it: an acknowledged holder never lacks its key.
-    key.save(path)
-    return key, path, True
 
 
 def _own_identifier(session: Session, chosen: str) -> str:

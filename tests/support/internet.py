@@ -5,6 +5,7 @@ from __future__ import annotations
 import email
 import email.policy
 import shutil
+import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -311,6 +312,19 @@ def answers(server: Endpoint) -> bool:
         return bool(dns.query.udp(query, server.host, timeout=1, port=server.port).answer)
     except (dns.exception.DNSException, OSError):
         return False
+
+
+def answers_tcp(endpoint: Endpoint) -> None:
+    """Waits until somebody listens there."""
+
+    def listens() -> bool:
+        try:
+            with socket.create_connection((endpoint.host, endpoint.port), 1):
+                return True
+        except OSError:
+            return False
+
+    wait_until(listens, seconds=SECONDS, what=f"somebody listens at {endpoint}")
 
 
 def _smtp(handler: object, endpoint: Endpoint, greeting: str) -> Controller:
