@@ -38,6 +38,11 @@ class PrimaryMetrics:
         self.refused = Counter(
             "smtpnic_refused", "Changes refused, by problem.", ["code"], registry=self.registry
         )
+        self.lapses_held_back = Gauge(
+            "smtpnic_lapses_held_back",
+            "1 while more registrations would lapse than may in a day.",
+            registry=self.registry,
+        )
         self.snapshot_seconds = Gauge(
             "smtpnic_snapshot_seconds", "What the last snapshot took.", registry=self.registry
         )

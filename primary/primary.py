@@ -104,7 +104,9 @@ class Primary:
             reader=reader,
             pool=self._pool,
         )
-        self._office = Office(settings, self._intake.submit, clock_ms)
+        self._office = Office(
+            settings, self._intake.submit, clock_ms, self._metrics.lapses_held_back.set
+        )
         # Anyone, and this machine's owner, who is trusted.
         self._bulks = [
             BulkSubmission(

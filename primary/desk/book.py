@@ -212,6 +212,11 @@ class Book:
         with self._database.reading() as connection:
             return [_standing(row) for row in connection.execute(query)]
 
+    def lapses(self, since_ms: int) -> tuple[int, int]:
+        """How many lapsed since then, and how many registrations there are."""
+        lapsed = self._count(_counting(standings, standings.c.lapsed_ms > since_ms))
+        return lapsed, self._reader.statistics().registrations
+
     # --- quotas ----------------------------------------------------------------------
 
     def count_domain(self, domain: str) -> int:

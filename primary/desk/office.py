@@ -15,6 +15,7 @@ from primary.desk.mail import Mailer
 from primary.desk.post import Post
 from primary.desk.relay import Relay, RelaySettings
 from primary.desk.resolving import Resolvers, system_resolvers
+from primary.desk.reviews import Reviews
 from primary.desk.rounds import Rounds
 from primary.desk.terms import Terms
 from primary.registering.letters import Writer
@@ -29,8 +30,17 @@ _log = get_logger("desk")
 class Office:
     """All that serves who registers, on the running event loop."""
 
-    def __init__(self, settings: PrimarySettings, submit: Submit, clock: Callable[[], int]) -> None:
-        """ConfigurationError: no resolvers are named, and the system has none either."""
+    def __init__(
+        self,
+        settings: PrimarySettings,
+        submit: Submit,
+        clock: Callable[[], int],
+        on_halt: Callable[[bool], None],
+    ) -> None:
+        """`on_halt` is told whether lapses are held back.
+
+        ConfigurationError: no resolvers are named, and the system has none either.
+        """
         registering = settings.registering
         self._book = Book(settings.store_url)
         self._clerk = Clerk("clerk")
@@ -53,15 +63,27 @@ class Office:
             terms=_terms(settings),
             clock=clock,
         )
+        dice = Random()  # noqa: S311 - when it looks is no secret worth more
+        reviews = Reviews(
+            self._book,
+            looker,
+            submit,
+            clerk=self._clerk,
+            writer=writer,
+            clock=clock,
+            dice=dice,
+            on_halt=on_halt,
+        )
         self.rounds = Rounds(
             self._book,
             looker,
             submit,
             clerk=self._clerk,
             writer=writer,
+            reviews=reviews,
             post=self._post,
             clock=clock,
-            dice=Random(),  # noqa: S311 - when it looks is no secret worth more
+            dice=dice,
         )
         if settings.asks_proofs and mailer is None:
             _log.warning("mail.missing", advice="set [mail] server: nobody new can register")

@@ -34,6 +34,11 @@ class Resolvers:
         self._servers = servers
         self._seconds = seconds
 
+    @property
+    def count(self) -> int:
+        """From how many places is looked."""
+        return len({server.host for server in self._servers})
+
     async def ask(self, name: str, type_: str) -> Agreed:
         """What the resolvers agree on about the records of this type at the name.
 

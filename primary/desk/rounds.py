@@ -18,6 +18,7 @@ from primary.desk.clerk import Clerk
 from primary.desk.desk import Submit
 from primary.desk.looking import MAX_LOOKS, Looker
 from primary.desk.post import Post
+from primary.desk.reviews import Reviews
 from primary.intake import BusyError, IntakeClosedError
 from primary.registering.findings import Verdict, all_hold
 from primary.registering.letters import Letter, Writer
@@ -52,6 +53,7 @@ class Rounds:
         *,
         clerk: Clerk,
         writer: Writer,
+        reviews: Reviews,
         post: Post | None,
         clock: Callable[[], int],
         dice: Random,
@@ -66,6 +68,7 @@ class Rounds:
         self._clock = clock
         self._dice = dice
         self._looks = asyncio.Semaphore(MAX_LOOKS)
+        self._reviews = reviews
 
     async def run(self, interval_seconds: float) -> None:
         """Goes round every so many seconds, until cancelled."""
@@ -99,13 +102,16 @@ class Rounds:
             version, registration = found
             subject = replace(subject, host=registration.host, domain=registration.domain)
             standing = replace(standing, subject=subject)
-            if registration.status is Status.NEW:
-                await self._try(standing, version)
-            else:
-                await self._put_off(standing)
+            match registration.status:
+                case Status.NEW:
+                    await self._try(standing, version)
+                case Status.ACTIVE | Status.LAPSED:
+                    await self._reviews.visit(standing, version)
+                case _:
+                    await self._put_off(standing)
 
     async def _put_off(self, standing: Standing) -> None:
-        """Suspended, or active: nothing is to be shown now."""
+        """Suspended: nothing is to be shown now."""
         look_ms = self._clock() + jittered(REVIEW_MS, self._dice)
         await self._keep(replace(standing, trial=replace(standing.trial, look_ms=look_ms)), None)
 

@@ -17,6 +17,7 @@ from primary.desk.looking import Looker
 from primary.desk.mail import Mailer
 from primary.desk.post import Post
 from primary.desk.resolving import Resolvers
+from primary.desk.reviews import Reviews
 from primary.desk.rounds import Rounds
 from primary.desk.terms import Ask, Report, Terms
 from primary.intake import Intake
@@ -72,6 +73,8 @@ class Bureau:
         self.mailer = Mailer(self.mailboxes.endpoint, "none", "", "", f"registry@{OWN_ZONE}")
         self.writer = Writer(OWN_ZONE, "https://smtpnic.example/confirm/{token}")
         self.terms = TERMS
+        # Whether lapses were held back, each time that was asked.
+        self.halts: list[bool] = []
         self.open()
 
     def open(self) -> None:
@@ -90,12 +93,23 @@ class Bureau:
             terms=self.terms,
             clock=self.now,
         )
+        reviews = Reviews(
+            self.book,
+            self.looker,
+            self.intake.submit,
+            clerk=self.clerk,
+            writer=self.writer,
+            clock=self.now,
+            dice=Random(8),
+            on_halt=self.halts.append,
+        )
         self.rounds = Rounds(
             self.book,
             self.looker,
             self.intake.submit,
             clerk=self.clerk,
             writer=self.writer,
+            reviews=reviews,
             post=self.post,
             clock=self.now,
             dice=Random(7),
