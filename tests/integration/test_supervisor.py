@@ -20,6 +20,7 @@ from tests.support.wait import wait_until
 
 SECONDS = 60
 ADDRESS = "198.51.100.7"
+CHILDREN = {"etcd", "follower", "dns", "whois"}
 
 
 @pytest.fixture(scope="module")
@@ -37,9 +38,20 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 def secondary(cluster: Cluster) -> Iterator[Secondary]:
     """That secondary, running and loaded; ended with the test."""
     (secondary,) = cluster.secondaries
-    cluster.start_secondaries()
+    start(cluster, secondary)
     yield secondary
     secondary.process.stop()
+
+
+def start(cluster: Cluster, secondary: Secondary) -> None:
+    """Until all of it runs: DNS serves its table file before the others have an etcd."""
+    cluster.start_secondaries()
+    wait_until(lambda: children(secondary).keys() == CHILDREN, seconds=SECONDS, what="all children")
+    wait_until(
+        lambda: "following" in command("status", secondary.settings_file).stdout,
+        seconds=SECONDS,
+        what="following",
+    )
 
 
 def children(secondary: Secondary) -> dict[str, psutil.Process]:
@@ -76,7 +88,7 @@ def command(
 
 def test_it_runs_an_etcd_and_every_role(cluster: Cluster, secondary: Secondary) -> None:
     """Etcd on sockets in a private directory, and one process a role, all of them well."""
-    assert children(secondary).keys() == {"etcd", "follower", "dns", "whois"}
+    assert children(secondary).keys() == CHILDREN
     directory = secondary.directory / "data" / "etcd"
     assert directory.stat().st_mode & 0o077 == 0
     assert (directory / "client:1").is_socket()
@@ -101,7 +113,7 @@ def test_nothing_outlives_a_killed_supervisor(cluster: Cluster, secondary: Secon
     running = children(secondary)
     secondary.process.kill()
     wait_until(lambda: all_gone(running), seconds=SECONDS, what="the children are gone")
-    cluster.start_secondaries()
+    start(cluster, secondary)
     assert children(secondary).keys() == running.keys()
 
 
