@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import re
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -15,8 +14,8 @@ IPV6_BYTES: Final = 16
 MAX_TEXT_LENGTH: Final = 45
 _MAPPED_PREFIX: Final = bytes(10) + b"\xff\xff"
 
-_OCTET: Final = "(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
-_DOTTED: Final = re.compile(r"\.".join([_OCTET] * IPV4_BYTES))
+# Each by its one spelling.
+_OCTETS: Final = {str(octet): octet for octet in range(256)}
 
 # Why an address cannot be a public mail server, the narrower network first. From the IANA
 # IPv4 and IPv6 Special-Purpose Address Registries (RFC 6890) and multicast (RFC 5771, 4291).
@@ -98,9 +97,9 @@ class Address:
         Problem "address": anything else, surrounding space, zones and prefix lengths included.
         """
         # What nearly every change carries; the library takes several times as long.
-        dotted = _DOTTED.fullmatch(text)
+        dotted = _dotted(text)
         if dotted is not None:
-            return cls(bytes(map(int, dotted.groups())))
+            return cls(dotted)
         try:
             if len(text) > MAX_TEXT_LENGTH or "%" in text or "/" in text:
                 raise ValueError
@@ -136,6 +135,15 @@ class Address:
         if word is None and _word(number, _IPV6_GLOBAL) is None:
             return "reserved"
         return word
+
+
+def _dotted(text: str) -> bytes | None:
+    """The four octets that are written with dots between them; None for any other text."""
+    try:
+        packed = bytes([_OCTETS[part] for part in text.split(".", IPV4_BYTES)])
+    except KeyError:
+        return None
+    return packed if len(packed) == IPV4_BYTES else None
 
 
 def _word(number: int, networks: tuple[_Network, ...]) -> str | None:
