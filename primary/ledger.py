@@ -42,6 +42,7 @@ from registry.entry import Entry, state_key
 from registry.holder import Holder
 from registry.kinds import Kind
 from registry.registration import Registration
+from registry.state_tree import Location
 
 # What the log has an entry for, the board's texts included.
 Entered = Logged | PutText
@@ -183,7 +184,7 @@ class Ledger:
         rows = self._rows
         rows.receipts += self._receipts.values()
         for key, (effect, index, leaf_hash) in self._newest.items():
-            self._add_record(rows, RecordRow(key, index, leaf_hash, None), effect)
+            self._add_record(rows, key, (index, leaf_hash), effect)
         for holder_id, account in self._accounts.items():
             self._add_account(rows, holder_id, account)
         return rows
@@ -197,18 +198,21 @@ class Ledger:
             account.management_key_hash, account.registrations + difference
         )
 
-    def _add_record(self, rows: CommitRows, row: RecordRow, effect: Entered) -> None:
+    def _add_record(
+        self, rows: CommitRows, key: bytes, location: Location, effect: Entered
+    ) -> None:
         match effect:
             case PutRegistration():
-                rows.records.append(row._replace(holder_id=effect.registration.holder_id))
+                holder_id = effect.registration.holder_id
+                rows.records.append(RecordRow(key, *location, holder_id))
             case PutHolder():
-                rows.contacts += _contact_rows(effect, row.log_index)
-                rows.records.append(row)
+                rows.contacts += _contact_rows(effect, location[0])
+                rows.records.append(RecordRow(key, *location, None))
             case PutText():
-                rows.records.append(row)
+                rows.records.append(RecordRow(key, *location, None))
             case _:
-                if row.state_key in self._current.records:
-                    rows.ended_records.append(row.state_key)
+                if key in self._current.records:
+                    rows.ended_records.append(key)
 
     def _add_account(self, rows: CommitRows, holder_id: bytes, account: Account | None) -> None:
         before = self._current.accounts.get(holder_id)
