@@ -159,7 +159,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", reply.content_type)
         self.send_header("Content-Length", str(len(reply.body)))
         self.send_header("Cache-Control", reply.caching)
-        if self.server.left(self.request) < self.server.limits.seconds / 2:
+        is_old = self.server.left(self.request) < self.server.limits.seconds / 2
+        if is_old or self._has_body():
             # Sets close_connection too.
             self.send_header("Connection", "close")
         self.end_headers()
@@ -167,6 +168,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(reply.body)
 
     do_HEAD = do_GET  # noqa: N815 - the base class's name
+
+    def _has_body(self) -> bool:
+        """Nobody reads it, and it must not pass for the next request (RFC 9112, 9.3)."""
+        length = self.headers.get("Content-Length", "0")
+        return length != "0" or "Transfer-Encoding" in self.headers
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
         _log.debug("request", line=format % args)

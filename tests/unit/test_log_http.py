@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import socket
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import pytest
 
@@ -142,6 +142,20 @@ def test_a_connection_takes_more_than_one_request(server: Endpoint) -> None:
 
     wait_until(is_closing, seconds=10, what="the connection's end")
     connection.close()
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_body_is_no_request(server: Endpoint, chunked: bool) -> None:
+    """What comes behind a request as its body is not answered: a cache would mix replies up."""
+    body = b"GET /tile/0/000 HTTP/1.1\r\nHost: x\r\n\r\n"
+    header = b"Transfer-Encoding: chunked" if chunked else b"Content-Length: %d" % len(body)
+    with socket.create_connection((server.host, server.port), timeout=10) as connection:
+        connection.sendall(b"GET /checkpoint HTTP/1.1\r\n" + header + b"\r\n\r\n" + body)
+        received = b""
+        with suppress(ConnectionResetError):
+            while data := connection.recv(65536):
+                received += data
+    assert 1 == received.count(b"HTTP/1.1 ")
 
 
 def test_nobody_takes_every_place(server: Endpoint) -> None:
