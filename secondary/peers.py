@@ -6,8 +6,8 @@ it, so they need not be trusted, and nobody has to let anyone in.
 
 from __future__ import annotations
 
+import http.client
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -192,7 +192,7 @@ def fetch(url: str, most: int) -> bytes:
     try:
         with _OPENER.open(url, timeout=FETCH_SECONDS) as reply:
             data: bytes = reply.read(most + 1)
-    except (OSError, ValueError, urllib.error.URLError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         raise PeerError(f"{url}: {error}") from None
     if len(data) > most:
         raise LimitError(f"{url} gives more than {most} bytes")

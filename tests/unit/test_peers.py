@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
+from threading import Thread
 
 import pytest
 
@@ -174,6 +176,36 @@ def test_what_is_no_checkpoint_of_this_log(watched: Watched, note: bytes) -> Non
     watched.add(Published(LOG, 300))
     watched.look_twice()
     assert [True, False] == [bool(peer.problem) for peer in watched.peers.seen]
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        b"SSH-2.0-nothing of the kind\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 200 + b"\r\n",
+    ],
+    ids=["no HTTP", "cut off", "no chunk", "many headers"],
+)
+def test_a_peer_that_breaks_http(watched: Watched, reply: bytes) -> None:
+    """Those behind it in the list are looked at all the same."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        watched.urls.append(f"http://127.0.0.1:{listening.getsockname()[1]}")
+        watched.add(Published(LOG, 300))
+        answering = Thread(target=_answer_once, args=(listening, reply))
+        answering.start()
+        watched.peers.look()
+        answering.join()
+    assert [True, False] == [bool(peer.problem) for peer in watched.peers.seen]
+    assert [0, 300] == [peer.size for peer in watched.peers.seen]
+
+
+def _answer_once(listening: socket.socket, reply: bytes) -> None:
+    connection, _ = listening.accept()
+    with connection:
+        connection.recv(65536)
+        connection.sendall(reply)
 
 
 def test_a_peer_that_is_away(watched: Watched) -> None:
