@@ -113,7 +113,8 @@ class BoardRoom:
             if member is not None:
                 known = known.with_signature(member, signature)
         signers = known.signers(members, _namespace(given.text))
-        if not signers:
+        # A root may name whom it likes: who is on no board yet counts only beside who is.
+        if not set(signers) & set(self.board.chain.current.board):
             raise Problem("board", "nobody of the board has signed this")
         standing = Standing(
             known, tuple(member.name for member in signers), self.board.chain.current.threshold
