@@ -118,6 +118,17 @@ class Book:
             or_(applications.c.domain == domain, applications.c.purpose == int(Purpose.REGISTER)),
         )
 
+    def is_applied_for(self, holder_id: bytes, key_hash: bytes, now_ms: int) -> bool:
+        """Whether somebody with another key applies to become this holder."""
+        others = _counting(
+            applications,
+            _REGISTERING,
+            applications.c.holder_id == holder_id,
+            applications.c.key_hash != key_hash,
+            applications.c.expires_ms > now_ms,
+        )
+        return self._count(others) > 0
+
     def keep(self, application: Application, letter: Letter | None) -> None:
         """Keeps an application, in the place of an earlier one, with a letter that it needs."""
         with self._writing() as connection:

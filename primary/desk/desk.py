@@ -90,6 +90,8 @@ class Desk:
         """
         check_address(ask.address, lab=self.terms.lab)
         known = await self._check_key(ask.holder_id, ask.management_key)
+        if not known:
+            await self._check_alone(ask)
         subject = await subject_of(ask, self._looker)
         # Checks the names as the log will.
         change = _admit(subject, ask.management_key)
@@ -333,6 +335,15 @@ class Desk:
         if key_hash is not None and not _has_key(key_hash, management_key):
             raise Problem("not_yours", "the management key is not this holder's", "management_key")
         return key_hash is not None
+
+    async def _check_alone(self, ask: Ask) -> None:
+        """Problem "not_yours" while another key applies for this holder.
+
+        The identifier stands in the domain's record, for all to read, before it is registered.
+        """
+        key_hash = sha256(ask.management_key).digest()
+        if await self._clerk.run(self._book.is_applied_for, ask.holder_id, key_hash, self._clock()):
+            raise Problem("not_yours", "another key applies for this holder", "management_key")
 
     async def _own(self, application_id: bytes, management_key: bytes) -> Application:
         application = await self._clerk.run(self._book.application, application_id)

@@ -167,6 +167,22 @@ def test_an_application_is_its_holders(bureau: Bureau) -> None:
     assert caught.value.code == "not_yours"
 
 
+def test_an_identifier_is_whose_key_came_first(bureau: Bureau, net: Internet) -> None:
+    """All can read it in the domain's record, and nobody else becomes that holder by it."""
+    ann, eve = bureau.applicant(), Applicant("eve")
+    net.let_in_network(ann.address, ann.holder_id)
+    try:
+        report = bureau.begin(ann)
+        bureau.let_in(ann)
+        with pytest.raises(Problem) as caught:
+            bureau.begin(ann, management_key=eve.key)
+        assert caught.value.code == "not_yours"
+        bureau.confirm(ann)
+        assert bureau.check(report, ann).index is not None
+    finally:
+        net.let_in_network(ann.address, bytes(16))
+
+
 def test_applications_expire(bureau: Bureau) -> None:
     """After a week nothing is left, the contact least of all."""
     ann = bureau.applicant()
