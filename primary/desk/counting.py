@@ -9,7 +9,7 @@ from primary.desk.clerk import Clerk
 from primary.desk.looking import Looker
 from primary.registering.judging import Subject
 from primary.registering.proof_records import names_holder
-from primary.registering.quotas import Quotas, Scope, check_quota, ranges_of
+from primary.registering.quotas import Quotas, Scope, UnansweredLetters, check_quota, ranges_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +20,7 @@ class QuotaKeeper:
     clerk: Clerk
     looker: Looker
     quotas: Quotas
+    letters: UnansweredLetters
 
     async def check_server(self, subject: Subject, mailbox: str) -> None:
         """Whether one more mail server has room, of a holder with this mailbox."""
@@ -37,10 +38,16 @@ class QuotaKeeper:
                 return
             check_quota(self.quotas, network.scope, network.text, count)
 
-    async def check_letters(self, mailbox: str) -> None:
-        """Whether one more letter may be sent to a mailbox that did not answer the others."""
-        count = await self.clerk.run(self.book.count_unconfirmed, mailbox)
+    async def take_letter(self, mailbox: str, now_ms: int) -> None:
+        """Whether one more letter may be sent to a mailbox that did not answer the others.
+
+        It is counted at once, so that of many that are begun together each sees the others.
+        """
+        # What was sent before a restart is in the book alone.
+        kept = await self.clerk.run(self.book.count_unconfirmed, mailbox)
+        count = max(kept, self.letters.count(mailbox, now_ms))
         check_quota(self.quotas, Scope.UNCONFIRMED, mailbox, count)
+        self.letters.add(mailbox, now_ms)
 
     async def _runs_network(self, subject: Subject) -> bool:
         """Whether the reverse zone of a network, not of the address alone, names the holder."""

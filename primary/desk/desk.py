@@ -33,6 +33,7 @@ from primary.registering.asking import check_address, check_reachable
 from primary.registering.findings import Finding, Verdict, all_hold
 from primary.registering.judging import Subject, judge_email
 from primary.registering.letters import Letter, Writer
+from primary.registering.quotas import UnansweredLetters
 from primary.registering.schedule import DAY_MS, REVIEW_MS, Trial, jittered
 from primary.registering.standing import Standing
 from primary.registering.tokens import is_token, new_address_token, new_email_token, token_hash
@@ -80,7 +81,8 @@ class Desk:
         self.terms = terms
         self._clock = clock
         self._dice = Random()  # noqa: S311 - when it looks is no secret worth more
-        self._quotas = QuotaKeeper(book, clerk, looker, terms.quotas)
+        self._letters = UnansweredLetters(terms.pending_ms)
+        self._quotas = QuotaKeeper(book, clerk, looker, terms.quotas, self._letters)
         self._looks = asyncio.Semaphore(MAX_LOOKS)
 
     async def begin(self, ask: Ask) -> Report:
@@ -114,7 +116,7 @@ class Desk:
         mailbox = email or await self._clerk.run(book.email, ask.holder_id)
         await self._quotas.check_server(subject, mailbox)
         if email:
-            await self._quotas.check_letters(email)
+            await self._quotas.take_letter(email, self._clock())
         contact = ask.contact if email else ()
         application = self._new(Purpose.REGISTER, subject, ask.management_key, email, contact)
         if before is not None:
@@ -137,10 +139,10 @@ class Desk:
         )
         if same:
             return await self._granted(application, (), [change])
-        await self._quotas.check_letters(email)
         before = await self._clerk.run(self._book.find, holder_id, Purpose.CONTACT, None, "")
         if before is not None and before.contact == contact:
             return await self.check(before.application_id, management_key)
+        await self._quotas.take_letter(email, self._clock())
         if before is not None:
             await self._clerk.run(self._book.forget, before.application_id)
         return await self._take(application, token, "the change of your contact", management_key)
@@ -220,6 +222,7 @@ class Desk:
             raise Problem(
                 "not_found", "no application waits for this; it may have expired", "token"
             )
+        self._letters.answered(application.email)
         return application
 
     # --- what is looked at -----------------------------------------------------------

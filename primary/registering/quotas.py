@@ -6,7 +6,8 @@ The numbers are settings now, and will be the root's policy.
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
+from collections import OrderedDict
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
@@ -60,6 +61,39 @@ class Range:
     text: str
     first: Address
     last: Address
+
+
+# Mailboxes that are remembered at once; beyond that the longest known are forgotten.
+MAX_MAILBOXES: Final = 100_000
+
+
+@dataclass(slots=True)
+class UnansweredLetters:
+    """Counts the letters to each mailbox since it last answered, whatever became of their cause.
+
+    Of those that began more than `window_ms` ago none counts.
+    """
+
+    window_ms: int
+    _windows: OrderedDict[str, tuple[int, int]] = field(default_factory=OrderedDict)
+
+    def count(self, mailbox: str, now_ms: int) -> int:
+        """How many wait for an answer. In capitals or not, it is one mailbox nearly always."""
+        started_ms, count = self._windows.get(mailbox.casefold(), (now_ms, 0))
+        return count if now_ms - started_ms < self.window_ms else 0
+
+    def add(self, mailbox: str, now_ms: int) -> None:
+        """One more letter goes there."""
+        name, count = mailbox.casefold(), self.count(mailbox, now_ms)
+        started_ms = self._windows[name][0] if count else now_ms
+        self._windows[name] = (started_ms, count + 1)
+        self._windows.move_to_end(name)
+        if len(self._windows) > MAX_MAILBOXES:
+            self._windows.popitem(last=False)
+
+    def answered(self, mailbox: str) -> None:
+        """Somebody there reads them."""
+        self._windows.pop(mailbox.casefold(), None)
 
 
 def ranges_of(address: Address) -> tuple[Range, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from dataclasses import replace
 from hashlib import sha256
@@ -18,6 +19,7 @@ from registry.errors import Problem
 from registry.kinds import ContactField, Kind, Status
 from tests.support.bureau import Applicant, Bureau, open_bureau, verdicts
 from tests.support.internet import BROKEN, Internet, internet, text_of, token_in
+from tests.support.sequencing import contact_with
 
 HELD, FAILED, UNKNOWN = Verdict.HELD, Verdict.FAILED, Verdict.UNKNOWN
 
@@ -430,3 +432,39 @@ def test_letters_wait_for_the_mail_server(bureau: Bureau) -> None:
     bureau.mailboxes.refusal = ""
     bureau.round(GRACE_MS)
     assert bureau.mailboxes.to(bob.mailbox) == []
+
+
+@pytest.mark.parametrize("ends", ["replaced", "cancelled"])
+def test_a_letter_counts_though_its_application_ended(bureau: Bureau, ends: str) -> None:
+    """Begun again under other names, or cancelled: the mailbox has the letter all the same."""
+    eve = bureau.applicant("eve")
+    contact = bureau.applicant("victim").contact()
+
+    def pester(number: int) -> None:
+        report = bureau.begin(eve, host=f"mx{number}.{eve.domain}", contact=contact)
+        if ends == "cancelled":
+            bureau.run(bureau.desk.cancel(report.application.application_id, eve.key))
+
+    for number in range(5):
+        pester(number)
+    with pytest.raises(Problem) as caught:
+        pester(5)
+    assert caught.value.code == "quota"
+
+
+def test_letters_asked_for_at_once_are_counted(bureau: Bureau) -> None:
+    """However many begin together, and however the mailbox is written."""
+    email = bureau.applicant("victim").mailbox
+    people = [replace(bureau.applicant(), name=f"eve{number}") for number in range(8)]
+    shouted = ContactValue(ContactField.EMAIL, email.replace("victim", "VICTIM"), public=True)
+
+    async def all_at_once() -> list[object]:
+        plain = ContactValue(ContactField.EMAIL, email, public=True)
+        asks = [
+            eve.ask(contact=contact_with(shouted if number % 2 else plain))
+            for number, eve in enumerate(people)
+        ]
+        return await asyncio.gather(*map(bureau.desk.begin, asks), return_exceptions=True)
+
+    ended = bureau.run(all_at_once())
+    assert 3 == sum(isinstance(each, Problem) for each in ended)
