@@ -7,6 +7,7 @@ import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from email.errors import MessageError
 from email.message import EmailMessage
 from email.policy import SMTP, SMTPUTF8
 from email.utils import formatdate, make_msgid
@@ -45,6 +46,14 @@ class Mailer:
 
     def send(self, letter: Letter) -> None:
         """Sends a letter; NotSentError if it was not taken."""
+        try:
+            message = self._compose(letter)
+        except (ValueError, LookupError, MessageError) as error:
+            # An address may be good, and look like an encoded word (RFC 2047) of a line's end.
+            raise NotSentError(f"no letter can be written: {error}", may_pass=False) from None
+        self.hand_over(letter.recipient, message)
+
+    def _compose(self, letter: Letter) -> bytes:
         message = EmailMessage(policy=SMTPUTF8)
         message["From"] = self.sender
         message["To"] = letter.recipient
@@ -55,7 +64,7 @@ class Mailer:
             message[name] = value
         message.set_content(letter.body)
         is_ascii = letter.recipient.isascii()
-        self.hand_over(letter.recipient, message.as_bytes(policy=SMTP if is_ascii else SMTPUTF8))
+        return message.as_bytes(policy=SMTP if is_ascii else SMTPUTF8)
 
     def hand_over(self, recipient: str, message: bytes) -> None:
         """Hands a whole message over, for one recipient; NotSentError if it was not taken."""
@@ -70,7 +79,7 @@ class Mailer:
         except smtplib.SMTPResponseException as error:
             code = error.smtp_code
             raise NotSentError(f"{code} {error.smtp_error!r}", may_pass=code < 500) from None
-        except (smtplib.SMTPException, OSError) as error:
+        except (smtplib.SMTPException, OSError, UnicodeError) as error:
             raise NotSentError(f"{self.server}: {error}", may_pass=True) from error
 
     @contextmanager
