@@ -48,14 +48,23 @@ class Post:
         try:
             await self._carrier.run(self._mailer.send, waiting.letter)
         except NotSentError as error:
-            now_ms = self._clock()
-            if not error.may_pass or now_ms > waiting.created_ms + GIVE_UP_MS:
-                _log.warning("letter.given_up", letter=waiting.letter_id)
-                await self._clerk.run(self._book.forget_letter, waiting.letter_id)
-                return False
-            delay_ms = min(FIRST_RETRY_MS * 2**waiting.attempts, MAX_RETRY_MS)
-            _log.warning("letter.waits", letter=waiting.letter_id, seconds=delay_ms // 1000)
-            await self._clerk.run(self._book.postpone_letter, waiting.letter_id, now_ms + delay_ms)
+            await self._keep(waiting, may_pass=error.may_pass)
+            return False
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is one letter's
+            fault = type(error).__name__
+            _log.error("letter.failed", letter=waiting.letter_id, fault=fault)
+            await self._keep(waiting, may_pass=True)
             return False
         await self._clerk.run(self._book.forget_letter, waiting.letter_id)
         return True
+
+    async def _keep(self, waiting: WaitingLetter, *, may_pass: bool) -> None:
+        """Until it is tried again; forgotten where that is no use any more."""
+        now_ms = self._clock()
+        if not may_pass or now_ms > waiting.created_ms + GIVE_UP_MS:
+            _log.warning("letter.given_up", letter=waiting.letter_id)
+            await self._clerk.run(self._book.forget_letter, waiting.letter_id)
+            return
+        delay_ms = min(FIRST_RETRY_MS * 2**waiting.attempts, MAX_RETRY_MS)
+        _log.warning("letter.waits", letter=waiting.letter_id, seconds=delay_ms // 1000)
+        await self._clerk.run(self._book.postpone_letter, waiting.letter_id, now_ms + delay_ms)

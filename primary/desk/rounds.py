@@ -31,6 +31,9 @@ from registry.kinds import Status
 # Looked at in one round; the next takes the rest.
 STANDINGS_A_ROUND: Final = 500
 
+# A round that meets one of these goes on with the next: it is nobody's fault, and passes.
+_PASSING: Final = (StoreUnavailableError, BusyError, IntakeClosedError)
+
 _log = get_logger("rounds")
 
 
@@ -75,7 +78,7 @@ class Rounds:
         while True:
             try:
                 await self.once()
-            except* (StoreUnavailableError, BusyError, IntakeClosedError) as errors:
+            except* _PASSING as errors:
                 _log.warning("round.broken_off", error=str(errors.exceptions[0]))
             await asyncio.sleep(interval_seconds)
 
@@ -87,9 +90,21 @@ class Rounds:
         due = await self._clerk.run(self._book.due_standings, self._clock(), STANDINGS_A_ROUND)
         async with asyncio.TaskGroup() as group:
             for standing in due:
-                group.create_task(self._visit(standing))
+                group.create_task(self._visit_apart(standing))
         if self._post is not None:
             await self._post.send_due()
+
+    async def _visit_apart(self, standing: Standing) -> None:
+        """One that nobody can look at is put off, and keeps nobody from the others."""
+        try:
+            await self._visit(standing)
+        except _PASSING:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is one registration's
+            # Its text may tell what is private.
+            fault = type(error).__name__
+            _log.error("standing.failed", address=str(standing.subject.address), fault=fault)
+            await self._put_off(standing)
 
     async def _visit(self, standing: Standing) -> None:
         subject = standing.subject
@@ -111,7 +126,7 @@ class Rounds:
                     await self._put_off(standing)
 
     async def _put_off(self, standing: Standing) -> None:
-        """Suspended: nothing is to be shown now."""
+        """Until the next review: nothing is to be shown now, or it cannot be looked at."""
         look_ms = self._clock() + jittered(REVIEW_MS, self._dice)
         await self._keep(replace(standing, trial=replace(standing.trial, look_ms=look_ms)), None)
 

@@ -6,12 +6,13 @@ import json
 import shutil
 import subprocess
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from lab.cluster import Cluster
+from lab.cluster import Cluster, Secondary
 from lab.process import program
 from registry.note import Signer
 from tests.support.registrant import Registrant, secure_channel
@@ -100,6 +101,12 @@ def wait_for(cluster: Cluster, address: str, answer: str) -> None:
     )
 
 
+def says_why(secondary: Secondary) -> bool:
+    """Whether WHOIS tells of the suspension and its reason."""
+    said = secondary.ask_whois(ADDRESS)
+    return "suspended" in said and "three complaints unanswered" in said
+
+
 def test_two_of_three_suspend_a_network_and_restore_it(
     cluster: Cluster, registrant: Registrant, tmp_path: Path
 ) -> None:
@@ -115,9 +122,10 @@ def test_two_of_three_suspend_a_network_and_restore_it(
         wait_for(cluster, address, "NXDOMAIN")
     assert cluster.visible_everywhere(OTHER)
     for secondary in cluster.secondaries:
-        said = secondary.ask_whois(ADDRESS)
-        assert "suspended" in said
-        assert "three complaints unanswered" in said
+        # WHOIS is told a second later.
+        wait_until(
+            partial(says_why, secondary), seconds=SECONDS, what="suspended, and why, in WHOIS"
+        )
     decided = board.board("show")["decisions"]
     assert [("suspend prefix 198.51.100.0/24", "alice, bob", "decided")] == [
         (row["act"], row["signed"], row["state"]) for row in decided

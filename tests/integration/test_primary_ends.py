@@ -161,6 +161,7 @@ class _Second:
                 "SMTPNIC_PRIMARY_PUBLIC__LISTEN": self._public,
                 "SMTPNIC_PRIMARY_NODES__LISTEN": f"{address}:7442",
                 "SMTPNIC_PRIMARY_HTTP__LISTEN": f"{address}:7440",
+                "SMTPNIC_PRIMARY_LOG__LISTEN": f"{address}:7444",
             },
         )
 

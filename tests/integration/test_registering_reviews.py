@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from primary.desk.looking import Looker
+from primary.registering.findings import Finding
+from primary.registering.judging import Subject
 from primary.registering.proof_records import pointer_name
 from primary.registering.reviewing import DAYS_TO_LAPSE, MIN_LAPSES_A_DAY
 from primary.registering.schedule import DAY_MS, TRIAL_MS
@@ -99,3 +102,25 @@ def test_many_at_once_are_held_back(bureau: Bureau, net: Internet) -> None:
     statuses = [status(bureau, person) for person in people]
     assert statuses.count(Status.LAPSED) == MIN_LAPSES_A_DAY
     assert bureau.halts[-1] is True
+
+
+def test_what_cannot_be_looked_at_keeps_nobody_from_the_others(
+    bureau: Bureau, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fault at one registration is put off with it, and the round goes on."""
+    ann, bob = bureau.applicant(), bureau.applicant("bob")
+    for person in (ann, bob):
+        report = bureau.register(person)
+        bureau.net.greet(person.address, f"ESMTP {report.application.address_token}")
+    names = Looker.names
+
+    async def fail_at_ann(looker: Looker, subject: Subject) -> list[Finding]:
+        if str(subject.address) == ann.address:
+            raise RuntimeError("a name that nobody thought of")
+        return await names(looker, subject)
+
+    monkeypatch.setattr(Looker, "names", fail_at_ann)
+    for _ in range(TRIAL_MS // DAY_MS + 1):
+        bureau.round(DAY_MS)
+
+    assert (status(bureau, ann), status(bureau, bob)) == (Status.NEW, Status.ACTIVE)
