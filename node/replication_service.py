@@ -14,10 +14,10 @@ from node.feed import Event, Feed, FeedClosedError, Subscription, TooManySubscri
 from node.grpc_calls import Context, abort_busy
 from node.listener import Handlers, Service
 from node.logging import get_logger
-from node.read_pool import ReadPool
 from node.snapshot_files import SnapshotFile, SnapshotFiles, UnknownSnapshotError
 from node.stream_events import fork, freshness_event, need_snapshot
 from node.tls import peer_name
+from node.workers import Workers
 from registry.errors import MalformedError
 from registry.limits import HASH_BYTES, MAX_LOG_SIZE
 from registry.root_chain import RootChain, later_roots
@@ -111,7 +111,7 @@ class Sources:
     history: History
     tiles: TileSource
     snapshots: SnapshotFiles
-    pool: ReadPool
+    pool: Workers
     roots: Callable[[], RootChain]
 
 

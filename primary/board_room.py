@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from node.logging import get_logger
-from node.read_pool import ReadPool
+from node.workers import Workers
 from primary.board_changes import Align, BoardChange, Enact, PublishRoot
 from primary.intake import Intake
 from primary.log_signer import LogSigner
@@ -56,7 +56,7 @@ class BoardRoom:
         intake: Intake,
         *,
         reader: Reader,
-        pool: ReadPool,
+        pool: Workers,
     ) -> None:
         self._signer = signer
         self._proposals = proposals

@@ -15,7 +15,6 @@ from node.feed import Feed, FeedLimits
 from node.listener import Handlers, Listener
 from node.log_http import LogServer
 from node.logging import get_logger
-from node.read_pool import ReadPool
 from node.replication_service import ReplicationService, Sources
 from node.root_expiry import tell_of_expiry
 from node.snapshot_files import SnapshotFiles
@@ -23,6 +22,7 @@ from node.snapshot_maker import SnapshotMaker
 from node.stream_events import batch_event
 from node.tile_files import TileFiles
 from node.tls import read_certificates
+from node.workers import READ_THREADS, Workers
 from primary import pki
 from primary.board_room import BoardRoom
 from primary.changes import Change
@@ -80,7 +80,7 @@ class Primary:
         settings, reader, head = opened.settings, opened.store.reader, opened.sequencer.head
         self._opened = opened
         self._metrics = opened.metrics
-        self._pool = ReadPool()
+        self._pool = Workers("read", READ_THREADS)
         self._log = PublicLog(head, Feed(head.size, _feed_limits(settings)))
         self._intake = Intake(opened.sequencer, settings.intake.waiting_changes, self._announce)
         self._tiles = TileKeeper(opened.tile_files, reader.leaf_hashes, self._pool)

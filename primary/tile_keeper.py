@@ -9,8 +9,8 @@ from typing import Final
 
 from node.errors import StorageError
 from node.logging import get_logger
-from node.read_pool import ReadPool
 from node.tile_files import TileFiles
+from node.workers import Workers
 from registry.tiles import TileId, compact_range
 
 # Leaf hashes read from the log at a time.
@@ -33,7 +33,7 @@ class TileKeeper:
     All methods are for the event loop's thread, but for `catch_up` and `read`.
     """
 
-    def __init__(self, files: TileFiles, read_leaves: ReadLeaves, pool: ReadPool) -> None:
+    def __init__(self, files: TileFiles, read_leaves: ReadLeaves, pool: Workers) -> None:
         self.files = files
         self._read_leaves = read_leaves
         self._pool = pool

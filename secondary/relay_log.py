@@ -13,11 +13,11 @@ from typing import Final
 
 from node.errors import StorageError
 from node.feed import Event, Feed, FeedLimits
-from node.read_pool import ReadPool
 from node.replication_service import NotNowError
 from node.snapshot_files import SnapshotFile
 from node.snapshot_maker import SnapshotMaker
 from node.stream_events import batch_event, freshness_event
+from node.workers import Workers
 from registry.batch import Batch
 from registry.merkle import EMPTY_ROOT, CompactRange
 from registry.tiles import TileId, compact_range
@@ -120,7 +120,7 @@ class RelayHistory:
         tiles: LogTiles,
         entries: LogEntries,
         snapshots: SnapshotMaker,
-        pool: ReadPool,
+        pool: Workers,
     ) -> None:
         self._log = log
         self._tiles = tiles

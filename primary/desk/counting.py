@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from node.workers import Workers
 from primary.desk.book import Book
-from primary.desk.clerk import Clerk
 from primary.desk.looking import Looker
 from primary.registering.judging import Subject
 from primary.registering.proof_records import names_holder
@@ -17,7 +17,7 @@ class QuotaKeeper:
     """Raises Problem "quota" where there is no room for one more."""
 
     book: Book
-    clerk: Clerk
+    clerk: Workers
     looker: Looker
     quotas: Quotas
     letters: UnansweredLetters

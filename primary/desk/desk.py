@@ -15,9 +15,9 @@ from hashlib import sha256
 from random import Random
 from typing import Final
 
+from node.workers import Workers
 from primary.changes import Admit, Change, CreateHolder, ReplaceKey, UpdateHolder
 from primary.desk.book import Book
-from primary.desk.clerk import Clerk
 from primary.desk.counting import QuotaKeeper
 from primary.desk.looking import MAX_LOOKS, Looker
 from primary.desk.naming import subject_of
@@ -67,7 +67,7 @@ class Desk:
         looker: Looker,
         submit: Submit,
         *,
-        clerk: Clerk,
+        clerk: Workers,
         writer: Writer,
         terms: Terms,
         clock: Callable[[], int],

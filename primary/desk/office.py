@@ -7,8 +7,8 @@ from collections.abc import Callable
 from random import Random
 
 from node.logging import get_logger
+from node.workers import Workers
 from primary.desk.book import Book
-from primary.desk.clerk import Clerk
 from primary.desk.desk import Desk, Submit
 from primary.desk.looking import Looker
 from primary.desk.mail import Mailer
@@ -43,7 +43,7 @@ class Office:
         """
         registering = settings.registering
         self._book = Book(settings.store_url)
-        self._clerk = Clerk("clerk")
+        self._clerk = Workers("clerk")
         looker = Looker(
             Resolvers(registering.resolvers or system_resolvers()),
             (settings.origin, *registering.own_zones),

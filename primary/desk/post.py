@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Final
 
 from node.logging import get_logger
+from node.workers import Workers
 from primary.desk.book import Book, WaitingLetter
-from primary.desk.clerk import Clerk
 from primary.desk.mail import Mailer, NotSentError
 from primary.registering.schedule import DAY_MS, MINUTE_MS
 
@@ -24,13 +24,15 @@ _log = get_logger("post")
 class Post:
     """Sends what waits in the book. Letters hold addresses: the log never tells them (P6)."""
 
-    def __init__(self, book: Book, clerk: Clerk, mailer: Mailer, clock: Callable[[], int]) -> None:
+    def __init__(
+        self, book: Book, clerk: Workers, mailer: Mailer, clock: Callable[[], int]
+    ) -> None:
         self._book = book
         self._clerk = clerk
         self._mailer = mailer
         self._clock = clock
         # Its own: an SMTP server may take its time, and the book may not wait for it.
-        self._carrier = Clerk("post")
+        self._carrier = Workers("post")
 
     async def send_due(self) -> int:
         """Sends every letter that is due; how many left."""

@@ -19,8 +19,8 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 from node.endpoint import Endpoint
 from node.errors import ConfigurationError
 from node.logging import get_logger
+from node.workers import Workers
 from primary.desk.book import Book
-from primary.desk.clerk import Clerk
 from primary.desk.mail import Mailer, NotSentError
 from primary.registering.relaying import (
     MAX_RECEIVED,
@@ -64,7 +64,7 @@ class Relay:
         origin: str,
         *,
         book: Book,
-        clerk: Clerk,
+        clerk: Workers,
         mailer: Mailer,
         clock: Callable[[], int],
     ) -> None:
@@ -76,7 +76,7 @@ class Relay:
         self._clock = clock
         self._counter = RelayCounter(settings.limits)
         # Its own: the holder's mail server may take its time.
-        self._carrier = Clerk("relay")
+        self._carrier = Workers("relay")
 
     async def run(self) -> None:
         """Takes mail until cancelled. ConfigurationError: it cannot listen."""

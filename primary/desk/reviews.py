@@ -8,9 +8,9 @@ from random import Random
 from typing import Final
 
 from node.logging import get_logger
+from node.workers import Workers
 from primary.changes import SetStatus
 from primary.desk.book import Book
-from primary.desk.clerk import Clerk
 from primary.desk.desk import Submit
 from primary.desk.looking import Looker
 from primary.registering.findings import Finding, Verdict, all_hold, is_broken
@@ -37,7 +37,7 @@ class Reviews:
         looker: Looker,
         submit: Submit,
         *,
-        clerk: Clerk,
+        clerk: Workers,
         writer: Writer,
         clock: Callable[[], int],
         dice: Random,

@@ -12,9 +12,9 @@ from random import Random
 from typing import Final
 
 from node.logging import get_logger
+from node.workers import Workers
 from primary.changes import SetStatus
 from primary.desk.book import Book
-from primary.desk.clerk import Clerk
 from primary.desk.desk import Submit
 from primary.desk.looking import MAX_LOOKS, Looker
 from primary.desk.post import Post
@@ -54,7 +54,7 @@ class Rounds:
         looker: Looker,
         submit: Submit,
         *,
-        clerk: Clerk,
+        clerk: Workers,
         writer: Writer,
         reviews: Reviews,
         post: Post | None,

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from typing import Final, ParamSpec, TypeVar
 
 from node.feed import Event
-from node.read_pool import ReadPool
 from node.replication_service import NoBatchEndsError, NotNowError
 from node.snapshot_files import SnapshotFile
 from node.snapshot_maker import SnapshotMaker
 from node.stream_events import batch_event
+from node.workers import Workers
 from primary.database_contact import DatabaseContact
 from primary.log_signer import LogSigner
 from primary.public_log import PublicLog
@@ -38,7 +38,7 @@ class Backlog:
         log: PublicLog,
         reader: Reader,
         signer: LogSigner,
-        pool: ReadPool,
+        pool: Workers,
         *,
         tiles: TileKeeper,
         snapshots: SnapshotMaker,

@@ -9,7 +9,7 @@ import grpc
 
 from node.grpc_calls import Context, abort_busy
 from node.listener import Service
-from node.read_pool import ReadPool
+from node.workers import Workers
 from primary.board_room import BoardRoom
 from primary.intake import BusyError, IntakeClosedError
 from primary.services.answers import CANNOT_READ, CANNOT_WRITE, abort_with_problem
@@ -32,7 +32,7 @@ BUSY_MS: Final = 200
 class BoardService:
     """smtpnic.v1.Board."""
 
-    def __init__(self, room: BoardRoom, reader: Reader, pool: ReadPool) -> None:
+    def __init__(self, room: BoardRoom, reader: Reader, pool: Workers) -> None:
         self._room = room
         self._reader = reader
         self._pool = pool

@@ -14,8 +14,8 @@ from node.errors import StorageError
 from node.fork_file import keep_evidence
 from node.grpc_calls import Context
 from node.logging import get_logger
-from node.read_pool import ReadPool
 from node.tls import peer_name
+from node.workers import Workers
 from primary.cosignatures import Cosignatures
 from primary.cosigner_keys import CosignerKeys
 from primary.metrics import PrimaryMetrics
@@ -41,7 +41,7 @@ class ReportSources:
 
     log: PublicLog
     tiles: TileKeeper
-    pool: ReadPool
+    pool: Workers
     keys: CosignerKeys
     log_keys: Callable[[], CheckpointKeys]
     data_dir: Path

@@ -9,7 +9,7 @@ import grpc
 from google.protobuf.message import Message
 
 from node.grpc_calls import Context
-from node.read_pool import ReadPool
+from node.workers import Workers
 from primary.database_contact import DatabaseContact
 from primary.public_log import PublicLog
 from primary.services.answers import CANNOT_READ, abort_with_problem
@@ -34,7 +34,7 @@ _Query = Callable[[Any], Message]
 class Queries:
     """Answers from the database: one state of it for each call, not older than any receipt."""
 
-    def __init__(self, reader: Reader, log: PublicLog, pool: ReadPool) -> None:
+    def __init__(self, reader: Reader, log: PublicLog, pool: Workers) -> None:
         self._reader = reader
         self._log = log
         self._pool = pool

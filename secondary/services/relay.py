@@ -19,11 +19,11 @@ from node.feed import FeedLimits
 from node.grpc_calls import Context
 from node.listener import Capacity, Listener
 from node.logging import get_logger
-from node.read_pool import ReadPool
 from node.replication_service import ReplicationService, Sources
 from node.snapshot_files import SnapshotFiles
 from node.snapshot_maker import SnapshotMaker
 from node.tls import Identity, server_credentials
+from node.workers import READ_THREADS, Workers
 from registry.batch import Batch
 from registry.checkpoint import Checkpoint
 from registry.merkle import CompactRange
@@ -139,7 +139,7 @@ class Relay(Audience):
             self._loop.close()
 
     async def _serve(self) -> None:
-        settings, pool = self._settings, ReadPool()
+        settings, pool = self._settings, Workers("read", READ_THREADS)
         snapshots = SnapshotMaker(
             SnapshotFiles(self._snapshots_dir),
             [sys.executable, "-P", "-m", "secondary.snapshot_process", str(self._config)],

@@ -10,8 +10,8 @@ from pathlib import Path
 from random import Random
 from typing import Any, TypeVar
 
+from node.workers import Workers
 from primary.desk.book import Book
-from primary.desk.clerk import Clerk
 from primary.desk.desk import Desk
 from primary.desk.looking import Looker
 from primary.desk.mail import Mailer
@@ -68,7 +68,7 @@ class Bureau:
         self.mailboxes: Mailboxes = net.mailboxes()
         self._runner = runner
         self.book = Book(self.log.url)
-        self.clerk = Clerk("clerk")
+        self.clerk = Workers("clerk")
         self.looker = Looker(Resolvers(net.resolvers), (OWN_ZONE,), SMTP_PORT)
         self.mailer = Mailer(self.mailboxes.endpoint, "none", "", "", f"registry@{OWN_ZONE}")
         self.writer = Writer(OWN_ZONE, "https://smtpnic.example/confirm/{token}")

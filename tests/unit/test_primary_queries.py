@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from node.read_pool import ReadPool
+from node.workers import READ_THREADS, Workers
 from primary.services import queries
 from registry.wire.v1 import registration_pb2 as pb
 
@@ -29,7 +29,7 @@ def test_a_page_is_made_in_a_thread_of_its_own(monkeypatch: pytest.MonkeyPatch) 
         return pb.RegistrationView(address=record)
 
     monkeypatch.setattr(queries, "registration_view", view)
-    pool, reader, none = ReadPool(), _Reader(), object()
+    pool, reader, none = Workers("read", READ_THREADS), _Reader(), object()
     made: Any = queries.Queries
     handler: Any = made(reader, none, pool).handlers()["List"]
     response = pb.ListResponse.FromString(

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from node.errors import StorageError
-from node.read_pool import ReadPool
 from node.tile_files import TileFiles
+from node.workers import READ_THREADS, Workers
 from primary import tile_keeper
 from primary.tile_keeper import TileKeeper
 from registry.merkle import CompactRange
@@ -39,7 +39,7 @@ class Log:
 
 @asynccontextmanager
 async def _running(directory: Path, log: Log, size: int) -> AsyncIterator[TileKeeper]:
-    pool = ReadPool()
+    pool = Workers("read", READ_THREADS)
     keeper = TileKeeper(TileFiles(directory), log.read, pool)
     keeper.catch_up(size, log.root(size))
     task = asyncio.create_task(keeper.run())
@@ -116,6 +116,6 @@ def test_files_of_another_log_are_written_anew(tmp_path: Path, held: int) -> Non
 def test_a_log_without_its_root_is_not_served(tmp_path: Path) -> None:
     """The start is refused when the database's entries are not those of its root."""
     log = Log(300)
-    keeper = TileKeeper(TileFiles(tmp_path), log.read, ReadPool())
+    keeper = TileKeeper(TileFiles(tmp_path), log.read, Workers("read", READ_THREADS))
     with pytest.raises(StorageError, match="do not lead to"):
         keeper.catch_up(300, Log(300, b"other").root(300))

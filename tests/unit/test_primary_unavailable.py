@@ -11,8 +11,8 @@ import grpc
 import pytest
 from structlog.testing import capture_logs
 
-from node.read_pool import ReadPool
 from node.replication_service import ReplicationService, Sources
+from node.workers import READ_THREADS, Workers
 from primary.database_contact import DatabaseContact
 from primary.intake import Intake, IntakeClosedError, Submitted
 from primary.metrics import PrimaryMetrics
@@ -129,7 +129,7 @@ def test_a_reader_is_told_no_detail() -> None:
     """Nor is who only reads; the log has it."""
     reader: Any = _Failing(StoreUnavailableError(DETAIL))
     log: Any = SimpleNamespace(head=None)
-    pool = ReadPool()
+    pool = Workers("read", READ_THREADS)
     with capture_logs() as logged:
         handler = Queries(reader, log, pool).handlers()["GetStatistics"]
         told = _told(handler, pb.GetStatisticsRequest())
@@ -143,7 +143,7 @@ def test_a_node_is_told_no_detail() -> None:
     reader: Any = _Failing(StoreUnavailableError(DETAIL))
     context: Any = _Context()
     context.peer = lambda: "ipv4:127.0.0.1:1"
-    pool = ReadPool()
+    pool = Workers("read", READ_THREADS)
     log: Any = SimpleNamespace(size=1, checkpoint=b"checkpoint", path=())
     unused: Any = None
     history = Backlog(log, reader, unused, pool, tiles=unused, snapshots=unused, stream_limit=1)

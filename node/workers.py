@@ -1,4 +1,4 @@
-"""Threads for reads of the database and of files, so that the event loop waits for neither."""
+"""Threads for what waits for a disk or another machine, so that the event loop does not."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from typing import Final, ParamSpec, TypeVar
 P = ParamSpec("P")
 T = TypeVar("T")
 
-# Fewer than the database has connections for readers; on two cores more would only take turns.
-THREADS: Final = 4
+# For reads of the database and of files. Fewer than the database has connections for readers; on
+# two cores more would only take turns.
+READ_THREADS: Final = 4
 
 
-class ReadPool:
-    """Runs functions in a few threads of its own."""
+class Workers:
+    """Runs functions in threads of its own; in one thread, one after another."""
 
-    def __init__(self) -> None:
-        self._executor = ThreadPoolExecutor(THREADS, thread_name_prefix="read")
+    def __init__(self, name: str, threads: int = 1) -> None:
+        self._executor = ThreadPoolExecutor(threads, thread_name_prefix=name)
 
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """What the function returns or raises; cancelled, it still runs to its end."""
