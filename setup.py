@@ -7,7 +7,7 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 
 FLAGS = ["-O3", "-Wall", "-Wextra", "-Wno-unused-parameter"]
-DNS_MODULES = ("facts", "table", "loading", "answering", "listener")
+DNS_MODULES = ("facts", "table", "loading", "answering", "listener", "frames")
 
 modules = cythonize(
     [

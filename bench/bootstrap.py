@@ -18,6 +18,7 @@ from bench.processes import processes, rss_mb
 from bench.results import console, load_average, print_table, write_results
 from lab.asking import wait_for
 from lab.cluster import Cluster, Secondary
+from lab.process import LabError, program, run
 from secondary.etcd import EtcdStore
 from secondary.settings import SecondarySettings
 
@@ -51,14 +52,26 @@ def measure(root: Path, registrations: int) -> dict[str, Any]:
             "WHOIS answers after the restart",
         )
         after_restart = memory_mb(cluster, secondary)
+        secondary.process.stop()
+        load_s = table_file_seconds(secondary, registrations)
     return {
         "seconds": round(seconds, 2),
         "restart_seconds": round(restart, 2),
+        "load_s": load_s,
         "steps_seconds": steps,
         "rss_mb": memory,
         "rss_after_restart_mb": after_restart,
         "etcd_bytes_a_record": round(stored / registrations, 1),
     }
+
+
+def table_file_seconds(secondary: Secondary, registrations: int) -> float:
+    """Seconds that DNS takes for its table file, state root and all, while nothing else runs."""
+    command = [program("python"), "-m", "bench.table_file", str(secondary.settings_file)]
+    names, seconds = run(command, seconds=LOAD_SECONDS).split()
+    if int(names) != registrations:
+        raise LabError(f"the table file has {names} names of {registrations}")
+    return float(seconds)
 
 
 def memory_mb(cluster: Cluster, secondary: Secondary) -> dict[str, float]:
@@ -98,11 +111,13 @@ def report(found: dict[int, dict[str, Any]], load_before: float) -> dict[str, An
     rows: list[list[object]] = [
         ["seconds until served and verified", *(f["seconds"] for f in figures)],
         ["seconds to restart", *(f["restart_seconds"] for f in figures)],
+        ["seconds to load the table file", *(f["load_s"] for f in figures)],
         ["bytes a record in etcd", *(f["etcd_bytes_a_record"] for f in figures)],
     ]
     print_table("A new secondary", ["", *names], rows)
-    rows = [[process, *(f["rss_mb"][process] for f in figures)] for process in figures[0]["rss_mb"]]
-    print_table("Resident memory, MB", ["", *names], rows)
+    for title, key in (("", "rss_mb"), (" after a restart", "rss_after_restart_mb")):
+        rows = [[process, *(f[key][process] for f in figures)] for process in figures[0][key]]
+        print_table(f"Resident memory{title}, MB", ["", *names], rows)
     for name, f in zip(names, figures, strict=True):
         steps = [[step, seconds] for step, seconds in f["steps_seconds"].items()]
         print_table(f"Seconds until done, {name}", ["", "s"], steps)

@@ -93,17 +93,18 @@ def running(
             directory = home / name
             directory.mkdir(mode=0o755, parents=True)
             endpoint = free_endpoint(_LISTED_LOOPBACK if name == "bind" else f"127.53.0.{number}")
-            command = _command(name, data, endpoint, directory)
+            command = command_of(name, data, endpoint, directory)
             process = LabProcess(name, command, directory / "output")
-            stack.callback(_end, process)
-            subject = _start(process, endpoint, listed, core)
+            stack.callback(end, process)
+            subject = start(process, endpoint, listed, core)
             check_sample(subject, listed)
             console.print(f"  {name}: {len(listed):,} names after {subject.load_s:.1f} s")
             subjects.append(subject)
         yield subjects
 
 
-def _command(name: str, data: Data, endpoint: Endpoint, home: Path) -> list[str]:
+def command_of(name: str, data: Data, endpoint: Endpoint, home: Path) -> list[str]:
+    """What starts a server."""
     if name in PEERS:
         return PEERS[name](data, endpoint, home)
     command = [program("python"), "-m", "bench.dns_serving", "--implementation", OURS[name]]
@@ -111,9 +112,10 @@ def _command(name: str, data: Data, endpoint: Endpoint, home: Path) -> list[str]
     return [*command, "--long-hosts"] if data.with_text else command
 
 
-def _start(
+def start(
     process: LabProcess, endpoint: Endpoint, listed: Sequence[int], core: int | None
 ) -> Subject:
+    """Starts one on a core; LabError if it does not answer."""
     began = time.monotonic()
     with pinned(core):
         process.start()
@@ -128,7 +130,7 @@ def _start(
     return Subject(process.name, endpoint, process, round(time.monotonic() - began, 2))
 
 
-def _end(process: LabProcess) -> None:
+def end(process: LabProcess) -> None:
     """What does not drain at once is killed: it holds nothing that anybody needs."""
     if process.running:
         process.kill()

@@ -25,6 +25,7 @@ from registry.checkpoint import Checkpoint
 from registry.kinds import Kind, Status
 from registry.merkle import CompactRange
 from registry.registration import Registration
+from registry.staleness import Staleness
 from registry.state import State
 from secondary.cursor import Position
 from secondary.dns.cookies import ServerCookies
@@ -48,8 +49,6 @@ BATCHES_A_SECOND: Final = 100
 CHANGES_A_BATCH: Final = 10
 _NAME_SERVERS: Final = ("a.ns.smtpnic.net",)
 _HOSTMASTER: Final = "hostmaster.smtpnic.net"
-# Nobody vouches for made-up names; two hundred years of silence are allowed.
-_MAX_SILENCE_SECONDS: Final = 2e11
 # 2026-11-23T17:46:40Z
 _REGISTERED_MS: Final = 1_795_456_000_000
 _KEY_PREFIX: Final = bytes((Kind.REGISTRATION,))
@@ -77,7 +76,7 @@ def standing(serial: int) -> Standing:
     """A standing that nobody signed."""
     checkpoint = Checkpoint(ORIGIN, serial, bytes(32))
     state = State(0, bytes(32), serial)
-    return Standing(Position(checkpoint, state, 0, CompactRange.empty()), 0.0)
+    return Standing(Position(checkpoint, state, 0, CompactRange.empty()), 0.0, Staleness(0.0))
 
 
 def fill(table: View, names: Path, payloads: Payloads) -> None:
@@ -144,30 +143,31 @@ def _answers(table: NameTable, limits: RateLimits) -> LimitedAnswers:
     responder = Responder(
         zones,
         lambda: table,
-        max_silence_seconds=_MAX_SILENCE_SECONDS,
         cookies=ServerCookies.of_one_process(),
         identity=Identity(),
     )
     return LimitedAnswers(responder, RateLimiter(limits, secrets.token_bytes(KEY_BYTES)))
 
 
-def _pure(listen: Endpoint, limits: RateLimits) -> tuple[View, DnsServer]:
+def _pure(listen: Endpoint, limits: RateLimits, _interface: str) -> tuple[View, DnsServer]:
     table = DictTable()
     answers = _answers(table, limits)
     fast = FastPath(answers.responder, answers.limiter)
     return table, DnsServer([listen], answers, pure_listeners(fast, lambda: table))
 
 
-def _compiled(listen: Endpoint, limits: RateLimits) -> tuple[View, DnsServer]:
+def _compiled(listen: Endpoint, limits: RateLimits, interface: str) -> tuple[View, DnsServer]:
     # Not there where there was no compiler.
     from secondary.dns.batched_udp import FastAnswers, batched_listeners  # noqa: PLC0415
     from secondary.dns.compiled.table import CompiledTable  # noqa: PLC0415
+    from secondary.dns.xdp import XdpFront  # noqa: PLC0415
 
+    front = XdpFront.open(interface, listen) if interface else None
     table = CompiledTable()
     answers = _answers(table, limits)
     threads = len(os.sched_getaffinity(0))
     fast = FastAnswers.before(answers, lambda: table, threads)
-    return table, DnsServer([listen], answers, batched_listeners(fast))
+    return table, DnsServer([listen], answers, batched_listeners(fast, front))
 
 
 # An empty table, and the server that answers from it.
@@ -200,13 +200,15 @@ def main() -> None:
     parser.add_argument("--implementation", choices=IMPLEMENTATIONS, required=True)
     parser.add_argument("--listen", type=Endpoint.parse, required=True)
     parser.add_argument("--long-hosts", action="store_true", help="TXT of a signature's size")
+    parser.add_argument("--interface", default="", help="what comes in there by AF_XDP")
     parser.add_argument("--limited", action="store_true", help="the rate limits of the DNS role")
     arguments = parser.parse_args()
     reason = unavailable(arguments.implementation)
     if reason is not None:
         raise SystemExit(reason)
     limits = RateLimits() if arguments.limited else NO_LIMITS
-    table, server = _MAKERS[Implementation(arguments.implementation)](arguments.listen, limits)
+    make = _MAKERS[Implementation(arguments.implementation)]
+    table, server = make(arguments.listen, limits, arguments.interface)
     payloads = Payloads(long_hosts=arguments.long_hosts)
     fill(table, arguments.names, payloads)
     asyncio.run(serve(server, Changes(table, payloads)))

@@ -17,6 +17,7 @@
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
+#include "frames.h"
 
 enum {
     HEADER = 12,
@@ -64,6 +65,7 @@ static struct totals totals;
 static uint8_t wires[BATCH][ANSWER_BYTES];
 static struct iovec vectors[BATCH];
 static struct mmsghdr messages[BATCH];
+static int by_frames;
 
 static void fail(const char *what) {
     fprintf(stderr, "dnsload: %s: %s\n", what, strerror(errno));
@@ -71,7 +73,8 @@ static void fail(const char *what) {
 }
 
 static void usage(void) {
-    fputs("dnsload ADDRESS PORT QUERIES SECONDS WINDOW RATE TIMEOUT_MS\n"
+    fputs("dnsload ADDRESS PORT QUERIES SECONDS WINDOW RATE TIMEOUT_MS [DEVICE LINK]\n"
+          "  DEVICE LINK: by AF_XDP there, to the Ethernet address LINK\n"
           "  WINDOW: queries on their way at most, 1 to 1024; RATE: queries a second, 0: all it can\n",
           stderr);
     exit(2);
@@ -164,7 +167,11 @@ static void send_some(int fd, unsigned most) {
         unsigned id = (unsigned)(wires[i][0] << 8 | wires[i][1]);
         if (!(id & UNCHECKED_ID)) slots[id & (MAX_WINDOW - 1)].sent_ns = now, totals.sent++;
     }
-    for (unsigned done = 0; done < count;) {
+    if (by_frames && count) {
+        for (unsigned i = 0; i < count; i++) send_frame(wires[i], (unsigned)vectors[i].iov_len);
+        flush_frames();
+    }
+    for (unsigned done = 0; !by_frames && done < count;) {
         int sent = sendmmsg(fd, messages + done, count - done, 0);
         if (sent > 0) done += (unsigned)sent;
         else if (errno != EAGAIN && errno != ENOBUFS && errno != ECONNREFUSED) fail("sendmmsg");
@@ -222,6 +229,7 @@ static void take(const uint8_t *wire, unsigned length, uint64_t now) {
 }
 
 static int receive_some(int fd) {
+    if (by_frames) return receive_frames(BATCH, take, now_ns());
     for (unsigned i = 0; i < BATCH; i++) vectors[i].iov_len = ANSWER_BYTES;
     int count = recvmmsg(fd, messages, BATCH, MSG_DONTWAIT, NULL);
     uint64_t now = now_ns();
@@ -261,12 +269,14 @@ static double run(int fd, unsigned window, double seconds, double rate, uint64_t
 }
 
 int main(int argc, char **argv) {
-    if (argc != 8) usage();
+    if (argc != 8 && argc != 10) usage();
     load(argv[3]);
     double seconds = number(argv[4], 0.01, 3600), rate = number(argv[6], 0, 1e8);
     unsigned window = (unsigned)number(argv[5], 1, MAX_WINDOW);
     uint64_t timeout = (uint64_t)(number(argv[7], 1, 60000) * 1e6);
-    int fd = connected(argv[1], (int)number(argv[2], 1, 65535));
+    int port = (int)number(argv[2], 1, 65535), fd = connected(argv[1], port);
+    by_frames = argc == 10;
+    if (by_frames) open_frames(argv[8], argv[9], argv[1], port);
     for (unsigned i = 0; i < BATCH; i++) {
         vectors[i].iov_base = wires[i];
         messages[i].msg_hdr.msg_iov = &vectors[i], messages[i].msg_hdr.msg_iovlen = 1;

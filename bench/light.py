@@ -28,7 +28,8 @@ from lab.cluster import Secondary
 from lab.process import LabProcess
 from node.bundle_files import BundleFiles
 from node.endpoint import Endpoint
-from node.tls import CHANNEL_OPTIONS, Identity, channel_credentials, read_certificates
+from node.identity_files import IdentityFiles, Paths
+from node.tls import CHANNEL_OPTIONS, channel_credentials
 from registry.batch import Batch
 from registry.board import Board
 from registry.merkle import CompactRange
@@ -39,8 +40,9 @@ from registry.wire.v1.replication_pb2_grpc import ReplicationStub
 from secondary.log_entries import LogEntries
 from secondary.log_tiles import LogTiles
 from secondary.roots import Roots
+from secondary.sections import RelaySettings
 from secondary.services.relay import Relay
-from secondary.settings import RelaySettings, SecondarySettings
+from secondary.settings import SecondarySettings
 from secondary.upstream import Upstream
 
 # Stream, size of the log, and the monotonic clock in nanoseconds.
@@ -80,13 +82,12 @@ class _Node:
     def __init__(self, directory: Path) -> None:
         self.settings = SecondarySettings.load(directory / "secondary.toml")
         tls = self.settings.tls
-        self.identity = Identity.load(tls.certificate, tls.key)
-        self.authority = read_certificates(tls.ca)
+        self.files = IdentityFiles(Paths(tls.ca, tls.certificate, tls.key))
         self.roots = Roots.load(self.settings)
 
 
 async def _follow(node: _Node, upstream: str, stream: int, file: BinaryIO) -> None:
-    credentials = channel_credentials(node.authority, node.identity)
+    credentials = channel_credentials(node.files.now.authority, node.files.now.identity)
     # Each stream on a connection of its own, as from a machine of its own.
     options = [*CHANNEL_OPTIONS, ("grpc.use_local_subchannel_pool", 1)]
     replay = _empty_replay(node.roots)
@@ -113,7 +114,7 @@ def _relay(node: _Node, path: Path, upstream: str, listen: str) -> None:
     """As `secondary.follower` and its audience, without what is stored in etcd."""
     replay = _empty_replay(node.roots)
     with tempfile.TemporaryDirectory() as directory, path.open("ab") as file:
-        following = Upstream(Endpoint.parse(upstream), node.authority, node.identity)
+        following = Upstream(Endpoint.parse(upstream), node.files)
         tiles = LogTiles(Path(directory) / "tiles")
         tiles.begin(CompactRange.empty())
         entries = LogEntries(BundleFiles(Path(directory) / "entries"), tiles, following, 0)
@@ -127,7 +128,7 @@ def _relay(node: _Node, path: Path, upstream: str, listen: str) -> None:
             roots=lambda: node.roots.chain,
             path=lambda: ("light",),
         )
-        relay.start(node.identity, node.authority)
+        relay.start(node.files)
         with following.subscribe(0, replay.root) as events:
             for event in events:
                 if isinstance(event, Batch):

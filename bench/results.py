@@ -48,12 +48,13 @@ def write_results(name: str, figures: Mapping[str, Any]) -> Path:
     """Writes `bench/results/NAME.json`: the machine, the commit, the time, and the figures."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
-    whole = {
+    about = {
         "machine": machine(),
         "commit": commit(),
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        **figures,
     }
+    # Figures may come with those of an earlier run, which had another commit and time.
+    whole = about | dict(figures) | about
     path.write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
     return path
 

@@ -14,7 +14,7 @@ from typing import Final, Self
 
 from lab.asking import wait_for
 from lab.cluster import Secondary
-from node.tls import Identity, read_certificates
+from node.identity_files import IdentityFiles, Paths
 from registry.batch import Batch
 from secondary.etcd import EtcdStore
 from secondary.settings import SecondarySettings
@@ -31,8 +31,9 @@ class Observers:
     def __init__(self, secondary: Secondary, size: int, root: bytes) -> None:
         """Watches `secondary`, with its own certificate, from the log of this size on."""
         settings = SecondarySettings.load(secondary.settings_file)
-        identity = Identity.load(settings.tls.certificate, settings.tls.key)
-        self._upstream = Upstream(settings.upstream, read_certificates(settings.tls.ca), identity)
+        tls = settings.tls
+        files = IdentityFiles(Paths(tls.ca, tls.certificate, tls.key))
+        self._upstream = Upstream(settings.upstream, files)
         self._subscription = self._upstream.subscribe(size, root)
         self._store = EtcdStore(settings.etcd_endpoints, settings.etcd.tls)
         revision = self._store.get(settings.layout.current).revision

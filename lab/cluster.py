@@ -12,7 +12,6 @@ import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from lab.asking import dns_answer, wait_for, whois_answer
@@ -26,6 +25,7 @@ MIRROR_PORT = 7443
 PRIMARY_LOG_PORT = 7444
 LOG_PORT = 7445
 RELAY_PORT = 7446
+WEB_PORT = 7447
 PRIMARY_HTTP_PORT = 7440
 FOLLOWER_HTTP_PORT = 7450
 DNS_HTTP_PORT = 7451
@@ -54,6 +54,12 @@ def ready(address: str, port: int) -> bool:
             return bool(reply.status == 200)
     except (urllib.error.URLError, OSError):
         return False
+
+
+def token_in(text: str) -> str:
+    """The join token in what `token create` printed."""
+    (token,) = [word for word in text.split() if word.startswith("smtpnicjoin")]
+    return token
 
 
 @dataclass(frozen=True)
@@ -129,13 +135,21 @@ class Cluster:
         primary_env: Mapping[str, str] | None = None,
         secondary_env: Mapping[str, str] | None = None,
         network: str = "",
+        page: bool = False,
     ) -> None:
-        """At a loopback network of its own, unless the first three octets of another are given."""
+        """At a loopback network of its own, unless the first three octets of another are given.
+
+        `page`: the primary shows its page for people, without TLS.
+        """
         self.root = root
         self.network = network or loopback_network()
         self.primary_address = f"{self.network}.10"
         self.primary_dir = root / "primary"
         self.primary_env = dict(primary_env or {})
+        if page:
+            listen = f"{self.primary_address}:{WEB_PORT}"
+            self.primary_env["SMTPNIC_PRIMARY_WEB__LISTEN"] = listen
+            self.primary_env["SMTPNIC_PRIMARY_WEB__URL"] = self.page
         self.primary = LabProcess(
             "primary",
             [program("smtpnic-primary"), "run", "-c", str(self.primary_dir / "primary.toml")],
@@ -158,6 +172,11 @@ class Cluster:
     def public(self) -> str:
         """Where registration listens."""
         return f"{self.primary_address}:{PUBLIC_PORT}"
+
+    @property
+    def page(self) -> str:
+        """Where the primary's page is, if it shows one."""
+        return f"http://{self.primary_address}:{WEB_PORT}"
 
     @property
     def ca(self) -> Path:
@@ -208,13 +227,33 @@ class Cluster:
             f"--config={self.primary_dir / 'primary.toml'}",
         ]
 
-    def prepare(self) -> None:
-        """Makes keys, certificates and settings of every node."""
+    def token_command(self, secondary: Secondary) -> list[str]:
+        """The command that makes a token for a secondary; it needs the primary's directory."""
+        return [
+            *(program("smtpnic-primary"), "token", "create", f"--name={secondary.name}"),
+            f"--address={secondary.address}",
+            f"--config={self.primary_dir / 'primary.toml'}",
+        ]
+
+    def join_command(self, secondary: Secondary, token: str) -> list[str]:
+        """The command with which a secondary joins; it needs the running primary."""
+        return [program("smtpnic-secondary"), "join", token, str(secondary.directory)]
+
+    def join(self, secondary: Secondary) -> None:
+        """Lets a secondary join with a token; the primary has to run."""
+        run(self.join_command(secondary, token_in(run(self.token_command(secondary)))))
+
+    def found(self) -> None:
+        """Makes keys, certificates and settings of the primary."""
         self.root.mkdir(parents=True, exist_ok=True)
         run(self.init_command())
+        self.write_cli_config()
+
+    def prepare(self) -> None:
+        """Makes those of every node; the secondaries' by hand, so that nothing has to run."""
+        self.found()
         for secondary in self.secondaries:
             run(self.enroll_command(secondary))
-        self.write_cli_config()
 
     def start_primary(self, extra_env: Mapping[str, str] | None = None) -> None:
         """Starts the primary and waits until it takes registrations."""
@@ -249,12 +288,7 @@ class Cluster:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     def _wait(self, process: LabProcess, is_ready: Callable[[], bool]) -> None:

@@ -20,7 +20,7 @@ from pathlib import Path
 from rich.console import Console
 
 from lab.asking import dns_name
-from lab.cluster import DNS_PORT, WHOIS_PORT, ZONE, Cluster, Secondary
+from lab.cluster import DNS_PORT, WHOIS_PORT, ZONE, Cluster, Secondary, token_in
 from lab.people import write_import_file
 from lab.process import LabError, program
 
@@ -50,13 +50,19 @@ class Demo:
         self.kill_an_etcd()
 
     def start(self) -> None:
-        """Founds the registry, enrols the secondaries, and starts them all."""
+        """Founds the registry, lets the secondaries join, and starts them all."""
         self.title("A primary and three secondaries, each with an etcd of its own")
         cluster = self.cluster
-        cluster.prepare()
+        cluster.found()
         self.say(f"keys, certificates and settings are in {cluster.root}")
         cluster.start_primary()
         self.say(f"primary: registration on {cluster.public} (gRPC, TLS)")
+        self.say(f"its page: {cluster.page} (for your browser)")
+        newcomer, *others = cluster.secondaries
+        self.join(newcomer)
+        for secondary in others:
+            cluster.join(secondary)
+        self.say(f"{' and '.join(each.name for each in others)} join in the same way")
         cluster.start_secondaries()
         for secondary in cluster.secondaries:
             self.say(
@@ -66,6 +72,11 @@ class Demo:
         self.say("to type the commands below yourself, in another terminal:")
         variables = " ".join(f"{name}={value}" for name, value in cluster.cli_env.items())
         self.say(f"  export PATH={Path(sys.executable).parent}:$PATH {variables}")
+
+    def join(self, secondary: Secondary) -> None:
+        """A secondary joins with a token of its own; it makes its keys itself."""
+        said = self.command(self.cluster.token_command(secondary))
+        self.command(self.cluster.join_command(secondary, token_in(said)))
 
     def import_file(self) -> None:
         """A holder imports a file, and the last row is seen everywhere."""
@@ -153,8 +164,10 @@ class Demo:
 
     def command(self, command: Sequence[str], lines: int = SHOWN_LINES) -> str:
         """Shows a command as a person would type it, runs it, shows what it printed."""
-        self.console.print(f"  [bold]$ {shlex.join(command)}[/bold]", soft_wrap=True)
-        path = [program(command[0]) if command[0].startswith("smtpnic") else command[0]]
+        shown = shlex.join([Path(command[0]).name, *command[1:]])
+        self.console.print(f"  [bold]$ {shown}[/bold]", soft_wrap=True)
+        name = Path(command[0]).name
+        path = [program(name) if name.startswith("smtpnic") else command[0]]
         done = subprocess.run(
             [*path, *command[1:]],
             stdout=subprocess.PIPE,
@@ -164,11 +177,11 @@ class Demo:
             env=os.environ | self.cluster.cli_env,
             check=False,
         )
-        shown = done.stdout.rstrip().splitlines()
-        for line in shown[:lines]:
+        printed = done.stdout.rstrip().splitlines()
+        for line in printed[:lines]:
             self.console.print(f"    {line}", markup=False, highlight=False, soft_wrap=True)
-        if len(shown) > lines:
-            self.console.print(f"    ... {len(shown) - lines} more lines")
+        if len(printed) > lines:
+            self.console.print(f"    ... {len(printed) - lines} more lines")
         self.expect(done.returncode == 0, f"{command[0]} ends with 0 (it was {done.returncode})")
         return done.stdout
 
@@ -215,7 +228,7 @@ def main() -> int:
     oneshot = parser.parse_args().oneshot
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 100)
     with tempfile.TemporaryDirectory(prefix="smtpnic-demo-") as directory:
-        cluster = Cluster(Path(directory))
+        cluster = Cluster(Path(directory), page=True)
         code = attempt(
             console, cluster, (lambda: None) if oneshot else lambda: stay(console, cluster)
         )

@@ -16,9 +16,10 @@ import grpc
 from google.protobuf.message import DecodeError
 from grpc import aio
 
+from node.gate import Gate, NotAdmittedError
 from node.grpc_calls import Context, abort_busy
 from node.logging import get_logger
-from node.tls import peer_name
+from node.tls import peer_certificate, peer_name
 
 # A client sends a call and its request together; as long as a handshake may take.
 REQUEST_SECONDS: Final = 10.0
@@ -26,6 +27,11 @@ REQUEST_SECONDS: Final = 10.0
 BUSY_MS: Final = 1000
 # What one customer is given of IPv6 (RFC 6177): addresses within it are one client's.
 IPV6_CLIENT_BITS: Final = 64
+# Of a certificate that nobody is known by, and of one whose node may not do that.
+_REFUSALS: Final = {
+    False: grpc.StatusCode.UNAUTHENTICATED,
+    True: grpc.StatusCode.PERMISSION_DENIED,
+}
 FAULT: Final = "internal error; the operator's log has it"
 
 # What tells a listener's clients apart.
@@ -42,9 +48,13 @@ class Admission(aio.ServerInterceptor):
     an ordinary call is there, and waits for it without end.
     """
 
-    def __init__(self, calls_per_client: int, client_of: ClientOf) -> None:
+    def __init__(
+        self, calls_per_client: int, client_of: ClientOf, gate: Gate | None = None
+    ) -> None:
+        """`gate` says which certificates may call what, and ends their calls when they may not."""
         self._most = calls_per_client
         self._client_of = client_of
+        self._gate = gate
         self._calls: Counter[str] = Counter()
 
     async def intercept_service(
@@ -61,13 +71,15 @@ class Admission(aio.ServerInterceptor):
             try:
                 with self._admitted(self._client_of(context)) as admitted:
                     if admitted:
-                        return await _call(handler, requests, context)
+                        return await self._let_in(handler, requests, context, method)
                 await abort_busy(
                     context, f"{self._most} calls of yours are in progress: end some first", BUSY_MS
                 )
             except aio.BaseError:
                 # What a handler ended by itself, and what became of a client that left.
                 raise
+            except NotAdmittedError as error:
+                await context.abort(_REFUSALS[error.is_known], str(error))
             except DecodeError:
                 await context.abort(
                     grpc.StatusCode.INVALID_ARGUMENT, "the request is not of this method's type"
@@ -82,6 +94,18 @@ class Admission(aio.ServerInterceptor):
             else grpc.stream_unary_rpc_method_handler
         )
         return make(handle, handler.request_deserializer, handler.response_serializer)
+
+    async def _let_in(
+        self,
+        handler: grpc.RpcMethodHandler[Any, Any],
+        requests: AsyncIterator[Any],
+        context: Context,
+        method: str,
+    ) -> Any:
+        if self._gate is None:
+            return await _call(handler, requests, context)
+        visit = await self._gate.enter(peer_certificate(context.auth_context()), method)
+        return await visit.during(_call(handler, requests, context))
 
     @contextmanager
     def _admitted(self, client: str) -> Iterator[bool]:
@@ -110,6 +134,15 @@ def by_certificate(context: Context) -> str:
 
 def client_address(peer: str) -> str:
     """The address, without the port, in gRPC's name of a peer; of IPv6, the network."""
+    host = peer_address(peer)
+    if ":" not in host:
+        return host
+    address = ipaddress.IPv6Address(host)
+    return (int(address) >> (128 - IPV6_CLIENT_BITS)).to_bytes(8).hex()
+
+
+def peer_address(peer: str) -> str:
+    """The whole address in gRPC's name of a peer; the name's family where it has none."""
     family, _, rest = peer.partition(":")
     if family not in ("ipv4", "ipv6"):
         return family
@@ -117,9 +150,7 @@ def client_address(peer: str) -> str:
     if family == "ipv4":
         return host
     address = ipaddress.IPv6Address(host)
-    if address.ipv4_mapped:
-        return str(address.ipv4_mapped)
-    return (int(address) >> (128 - IPV6_CLIENT_BITS)).to_bytes(8).hex()
+    return str(address.ipv4_mapped or address)
 
 
 async def _call(

@@ -1,25 +1,48 @@
-"""What the programs' command lines share: options, and how an error ends a server's program."""
+"""What the programs' command lines share: their options, and what they print."""
 
 from __future__ import annotations
 
 import os
 import sys
-import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from node.exits import ExitCode, exit_code
-from registry.errors import RegistryError
+from node.exits import ExitCode
+from node.program import run_to_end
+
+if TYPE_CHECKING:
+    from node.doctor.finding import Check
+
+# Wide enough that no line of a table is broken where nobody looks at it.
+PIPE_COLUMNS: Final = 240
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Ntp = Annotated[
+    str, typer.Option("--ntp", metavar="HOST[:PORT]", help="Compare the clock with this server.")
+]
 
 
 def config_option(variable: str) -> Any:
     """The option that names the settings file; `variable` in the environment does so as well."""
     return typer.Option("--config", "-c", metavar="FILE", envvar=variable, help="Settings.")
+
+
+def tell_findings(checks: Mapping[str, Check], *, as_json: bool) -> None:
+    """Makes the checks, prints what they find, and exits 1 if something has to be mended."""
+    from rich.console import Console  # noqa: PLC0415 - other commands need no tables
+
+    from node.doctor.finding import examine, is_bad, show, to_json  # noqa: PLC0415
+
+    findings = examine(checks)
+    if as_json:
+        typer.echo(to_json(findings))
+    else:
+        show(findings, Console(width=None if sys.stdout.isatty() else PIPE_COLUMNS))
+    if is_bad(findings):
+        raise typer.Exit(ExitCode.FAILED)
 
 
 def _show_version(context: typer.Context, value: bool) -> None:
@@ -53,18 +76,8 @@ def new_program(name: str, purpose: str, exit_codes: str) -> typer.Typer:
 
 def run_program(program: typer.Typer, arguments: Sequence[str] | None) -> int:
     """Runs one command of a server's program (None: as the process was called); its exit code."""
-    # What gRPC would log to standard error is in the errors that it raises.
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    # It would start threads in every child between fork and exec, and some children die of that.
-    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
     name = program.info.name
-    try:
-        program(args=arguments, prog_name=name)
-    except SystemExit as end:
-        return end.code if isinstance(end.code, int) else ExitCode.OK
-    except Exception as error:  # noqa: BLE001 - the outermost place
-        return _report(f"{name}: {error}", error)
-    return ExitCode.OK
+    return run_to_end(name or "", lambda: program(args=arguments, prog_name=name))
 
 
 def warn_of_root() -> None:
@@ -75,15 +88,3 @@ def warn_of_root() -> None:
         get_logger("process").warning(
             "process.is_root", advice="run it as a user of its own; see docs/operations.md"
         )
-
-
-def _report(text: str, error: Exception) -> ExitCode:
-    code = exit_code(error)
-    if code == ExitCode.INTERNAL:
-        if not isinstance(error, RegistryError):
-            traceback.print_exc()
-            return code
-        # A refusal to start, a fence, a full disk: known, and said in its text.
-        code = ExitCode.FAILED
-    sys.stderr.write(f"{text}\n")
-    return code

@@ -48,6 +48,8 @@ class HttpLimits:
     keeps_alive: bool = False
 
 
+_READ_ONLY: Final = Reply(HTTPStatus.METHOD_NOT_ALLOWED, b"GET and HEAD alone\n")
+
 # The answer to a path, without its query; `accept` is the header of that name. Any thread calls it.
 Answer = Callable[[str, str], Reply]
 
@@ -154,8 +156,21 @@ class _Handler(BaseHTTPRequestHandler):
         self.connection.settimeout(limits.seconds)
 
     def do_GET(self) -> None:
-        reply = self.server.answer(self.path.partition("?")[0], self.headers.get("Accept", ""))
+        self._send(self.server.answer(self.path.partition("?")[0], self.headers.get("Accept", "")))
+
+    do_HEAD = do_GET  # noqa: N815 - the base class's name
+
+    def refuse(self) -> None:
+        """Any other method (RFC 9110, 15.5.6); the base class would call it unknown, in HTML."""
+        self._send(_READ_ONLY, Allow="GET, HEAD")
+
+    do_POST = do_PUT = do_PATCH = do_DELETE = refuse  # noqa: N815 - the base class's names
+    do_OPTIONS = do_TRACE = do_CONNECT = refuse  # noqa: N815
+
+    def _send(self, reply: Reply, **headers: str) -> None:
         self.send_response(reply.status)
+        for name, value in headers.items():
+            self.send_header(name, value)
         self.send_header("Content-Type", reply.content_type)
         self.send_header("Content-Length", str(len(reply.body)))
         self.send_header("Cache-Control", reply.caching)
@@ -166,8 +181,6 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(reply.body)
-
-    do_HEAD = do_GET  # noqa: N815 - the base class's name
 
     def _has_body(self) -> bool:
         """Nobody reads it, and it must not pass for the next request (RFC 9112, 9.3)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import stat
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,8 +18,10 @@ from grpc_health.v1.health import aio as health
 from grpc_reflection.v1alpha import reflection
 
 from node.admission import Admission, ClientOf, by_address
+from node.connection_shares import ConnectionShares
 from node.endpoint import Endpoint
 from node.errors import ConfigurationError
+from node.gate import Gate
 from node.limits import HANDSHAKE_MS, MAX_MESSAGE_BYTES, MAX_METADATA_BYTES
 from node.tls import SERVER_OPTIONS
 
@@ -48,7 +51,8 @@ class Service:
 class Capacity:
     """What one listener grants: open connections, and calls in progress over all of them.
 
-    Each client may have `calls_per_client` of the calls. A connection is ended when it was
+    Each client may have `calls_per_client` of the calls, and each address, or IPv6 network of
+    64 bits, `connections_per_client` of the connections. A connection is ended when it was
     without a call for `idle_seconds`; it takes no new call after `connection_seconds`, and is cut
     after twice that. 0: no such limit.
     """
@@ -56,6 +60,7 @@ class Capacity:
     connections: int
     calls: int
     calls_per_client: int = 0
+    connections_per_client: int = 0
     idle_seconds: float = 0
     connection_seconds: float = 0
 
@@ -64,10 +69,18 @@ class Listener:
     """One gRPC server: some services, with health and reflection beside them."""
 
     def __init__(
-        self, services: Sequence[Service], capacity: Capacity, client_of: ClientOf = by_address
+        self,
+        services: Sequence[Service],
+        capacity: Capacity,
+        client_of: ClientOf = by_address,
+        gate: Gate | None = None,
     ) -> None:
+        self._connections_per_client = capacity.connections_per_client
+        self._shares: list[ConnectionShares] = []
+        self._watching: list[asyncio.Task[None]] = []
+        calls_per_client = capacity.calls_per_client or capacity.calls
         self._server = aio.server(
-            interceptors=[Admission(capacity.calls_per_client or capacity.calls, client_of)],
+            interceptors=[Admission(calls_per_client, client_of, gate)],
             options=_options(capacity),
             maximum_concurrent_rpcs=capacity.calls,
         )
@@ -90,6 +103,8 @@ class Listener:
             port = self._server.add_secure_port(str(endpoint), credentials)
         except RuntimeError as error:
             raise ConfigurationError(f"cannot listen on {endpoint}: {error}") from None
+        if self._connections_per_client:
+            self._shares.append(ConnectionShares(port, self._connections_per_client))
         return Endpoint(endpoint.host, port)
 
     def bind_socket(self, path: Path) -> None:
@@ -109,6 +124,7 @@ class Listener:
     async def start(self) -> None:
         """Answers from now on, and says so to health checks."""
         await self._server.start()
+        self._watching = [asyncio.create_task(each.run()) for each in self._shares]
         for name in self._names:
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
 
@@ -119,6 +135,9 @@ class Listener:
     async def stop(self, grace_seconds: float) -> None:
         """Takes no new call, waits for those in progress, and cuts what is left."""
         await self._server.stop(grace_seconds)
+        for task in self._watching:
+            task.cancel()
+        await asyncio.gather(*self._watching, return_exceptions=True)
 
 
 def _make_private(directory: Path) -> None:

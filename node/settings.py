@@ -11,7 +11,7 @@ import tomllib
 from collections.abc import Mapping
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Annotated, Any, Final, Self
+from typing import Annotated, Any, ClassVar, Final, Self
 
 from pydantic import (
     AfterValidator,
@@ -32,6 +32,8 @@ from pydantic_settings import (
 
 from node.endpoint import Endpoint
 from node.errors import ConfigurationError
+from registry.address import Address
+from registry.errors import Problem
 
 NESTING: Final = "__"
 
@@ -51,10 +53,23 @@ def _endpoint(value: object) -> Endpoint:
     return Endpoint.parse(value)
 
 
+def _address(value: object) -> Address:
+    if isinstance(value, Address):
+        return value
+    if not isinstance(value, str):
+        raise ValueError("expected text: an IP address")
+    try:
+        return Address.parse(value)
+    except Problem as problem:
+        raise ValueError(problem.message) from None
+
+
 # A path that, when relative, counts from the directory of the settings file.
 SettingsPath = Annotated[Path, AfterValidator(_from_directory)]
 # Text host:port in the file.
 SettingsEndpoint = Annotated[Endpoint, NoDecode, PlainValidator(_endpoint)]
+# Text in the file: an IP address.
+SettingsAddress = Annotated[Address, NoDecode, PlainValidator(_address)]
 # A number of things, of which there has to be one.
 Positive = Annotated[int, Field(ge=1)]
 
@@ -72,7 +87,13 @@ class Section(BaseModel):
 
 
 class Settings(BaseSettings):
-    """All settings of one program. A subclass sets `env_prefix` in its `model_config`."""
+    """All settings of one program. A subclass sets `env_prefix` in its `model_config`.
+
+    Where it has given a section another name, `renamed` leads from the old to the new: who still
+    gives the old one is told.
+    """
+
+    renamed: ClassVar[Mapping[str, str]] = {}
 
     model_config = SettingsConfigDict(
         frozen=True,
@@ -136,11 +157,19 @@ def _refuse_unknown_variables(cls: type[Settings], environment: Mapping[str, str
     prefix = _prefix(cls)
     if not prefix:
         return
-    known = {name.upper() for name in cls.model_fields}
+    # CONFIG says which file is read; the command line takes it.
+    known = {"CONFIG", *(name.upper() for name in cls.model_fields)}
     for variable in environment:
         field = variable.upper().removeprefix(prefix).partition(NESTING)[0]
         if variable.upper().startswith(prefix) and field not in known:
-            raise ConfigurationError(f"environment variable {variable}: no such setting")
+            why = _unknown(cls, field.lower())
+            raise ConfigurationError(f"environment variable {variable}: {why}")
+
+
+def _unknown(cls: type[Settings], name: str) -> str:
+    """What to say of a setting or section that is not there."""
+    new = cls.renamed.get(name)
+    return f"[{name}] is called [{new}] now" if new else "no such setting"
 
 
 def _explain(cls: type[Settings], path: Path, details: ErrorDetails) -> str:
@@ -152,7 +181,7 @@ def _explain(cls: type[Settings], path: Path, details: ErrorDetails) -> str:
         f"environment variable {variable}" if in_environment else f"{path}: {'.'.join(location)}"
     )
     if details["type"] == "extra_forbidden":
-        return f"{where}: no such setting"
+        return f"{where}: {_unknown(cls, location[0])}"
     if details["type"] == "missing":
         return f"{where}: missing; it has no default"
     return f"{where}: {details['msg'].removeprefix('Value error, ')}"

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 import grpc
-from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from grpc.experimental import ChannelOptions
 
 from node.errors import ConfigurationError
@@ -24,7 +22,11 @@ from node.limits import (
     MIN_PING_INTERVAL_MS,
 )
 
+if TYPE_CHECKING:
+    from node.identity_files import IdentityFiles, Material
+
 _COMMON_NAME: Final = "x509_common_name"
+_CERTIFICATE: Final = "x509_pem_cert"
 
 # Both ends must agree on keepalive: a half-open stream hangs silently without it, and a server
 # closes clients that ping more often than it allows.
@@ -61,22 +63,30 @@ class Identity:
     @classmethod
     def load(cls, certificate: Path, key: Path) -> Identity:
         """Reads both files; ConfigurationError unless they belong together."""
+        # Not needed where there is no TLS, as with an etcd behind a socket.
+        from cryptography.hazmat.primitives.serialization import (  # noqa: PLC0415
+            load_pem_private_key,
+        )
+        from cryptography.x509 import load_pem_x509_certificate  # noqa: PLC0415
+
         chain = read_certificates(certificate)
         private = read_private(key)
         try:
             public = load_pem_private_key(private, password=None).public_key()
         except (ValueError, TypeError, UnsupportedAlgorithm) as error:
             raise ConfigurationError(f"{key} is not a PEM private key: {error}") from error
-        if x509.load_pem_x509_certificate(chain).public_key() != public:
+        if load_pem_x509_certificate(chain).public_key() != public:
             raise ConfigurationError(f"{key} is not the key of {certificate}")
         return cls(chain, private)
 
 
 def read_certificates(path: Path) -> bytes:
     """One or more PEM certificates; ConfigurationError for anything else."""
+    from cryptography.x509 import load_pem_x509_certificates  # noqa: PLC0415
+
     try:
         pem = path.read_bytes()
-        x509.load_pem_x509_certificates(pem)
+        load_pem_x509_certificates(pem)
     except OSError as error:
         raise ConfigurationError(f"cannot read {path}: {error.strerror or error}") from error
     except ValueError as error:
@@ -92,6 +102,38 @@ def server_credentials(
         [(identity.key, identity.certificate)],
         root_certificates=client_authority,
         require_client_auth=client_authority is not None,
+    )
+
+
+def renewed_server_credentials(
+    files: IdentityFiles, *, mutual: bool = False
+) -> grpc.ServerCredentials:
+    """For a listener; each handshake takes what the files hold by then.
+
+    `mutual`: clients must show a certificate of the authority. The authority's own certificate is
+    shown with the listener's, so that who knows its fingerprint alone can find it.
+    """
+    used = files.now.version
+
+    def renewed() -> Any:
+        """None: as before, which gRPC's stubs do not know."""
+        nonlocal used
+        material = files.look()
+        if material.version == used:
+            return None
+        used = material.version
+        return _configuration(material, mutual=mutual)
+
+    return grpc.dynamic_ssl_server_credentials(
+        _configuration(files.now, mutual=mutual), renewed, require_client_authentication=mutual
+    )
+
+
+def _configuration(material: Material, *, mutual: bool) -> grpc.ServerCertificateConfiguration:
+    identity = material.identity
+    chain = identity.certificate.rstrip() + b"\n" + material.authority
+    return grpc.ssl_server_certificate_configuration(
+        [(identity.key, chain)], root_certificates=material.authority if mutual else None
     )
 
 
@@ -114,3 +156,12 @@ def peer_name(auth_context: Mapping[str, object]) -> str | None:
             return name.decode("utf-8", "replace")
         case _:
             return None
+
+
+def peer_certificate(auth_context: Mapping[str, object]) -> bytes:
+    """The client's certificate, PEM, which the handshake has checked; empty without."""
+    match auth_context.get(_CERTIFICATE):
+        case [bytes(certificate), *_]:
+            return certificate
+        case _:
+            return b""

@@ -10,7 +10,8 @@ import typer
 
 from node.command_line import config_option, new_program, run_program, warn_of_root
 from node.logging import configure
-from policyd.settings import DEFAULT_FILE, Mode, OnFailure, PolicydSettings
+from node.receiving import Mode, OnFailure
+from policyd.settings import DEFAULT_FILE, PolicydSettings
 
 EXIT_CODES: Final = "Exit codes: 0 done, 2 usage or settings, 70 internal."
 

@@ -8,7 +8,8 @@ from ipaddress import ip_address
 from typing import Final
 
 from node.finding import Finding, unmapped
-from policyd.settings import Mode, Network, OnFailure
+from node.receiving import Mode, OnFailure
+from policyd.settings import Network
 from registry.address import Address
 from registry.errors import Problem
 

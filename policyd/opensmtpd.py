@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -20,6 +20,8 @@ REGISTRATION: Final = (
 )
 # Fields of an event before its own: kind, version, time, subsystem, event, session.
 EVENT_FIELDS: Final = 6
+CONNECT_FIELDS: Final = 4
+RESULT_FIRST: Final = [0, 7]
 # smtpd's own limit of sessions is in the thousands; a crashed count must not grow for ever.
 MAX_SESSIONS: Final = 100_000
 
@@ -38,6 +40,25 @@ def host_of(source: str) -> str:
         return source[1:].partition("]")[0].removeprefix("IPv6:")
     host, colon, _ = source.rpartition(":")
     return host if colon and not source.startswith("unix:") else ""
+
+
+def source_in(fields: Sequence[str]) -> str:
+    """The source of a link-connect: rdns, fcrdns, source, destination.
+
+    The rdns is a stranger's and may hold bars, so it is counted from the end.
+    """
+    return fields[-2] if len(fields) >= CONNECT_FIELDS else ""
+
+
+def is_success(fields: Sequence[str], version: str) -> bool:
+    """Whether a link-auth says that the user is one.
+
+    The user, whom a stranger names as he likes and with bars, stands first before version 0.7 of
+    the protocol, and last since then.
+    """
+    numbers = version.split(".")
+    is_result_first = all(map(str.isdecimal, numbers)) and [*map(int, numbers)] >= RESULT_FIRST
+    return fields[:1] == ["pass"] if is_result_first else fields[-1:] == ["pass"]
 
 
 class OpenSmtpdFilter:
@@ -63,18 +84,15 @@ class OpenSmtpdFilter:
         fields = line.split("|")
         if len(fields) <= EVENT_FIELDS - 1:
             return
-        session, rest = fields[5], fields[EVENT_FIELDS:]
+        version, session, rest = fields[1], fields[5], fields[EVENT_FIELDS:]
         match fields[0], fields[4]:
             case "report", "link-connect" if len(self._sessions) < MAX_SESSIONS:
-                # rdns, fcrdns, source, destination; an IPv6 source holds no bar.
-                self._sessions[session] = _Session(host_of(rest[2]))
-            case "report", "link-auth":
-                # The user and the result stand in either order, by version.
-                if session in self._sessions and "pass" in rest:
-                    self._sessions[session].is_authenticated = True
+                self._sessions[session] = _Session(host_of(source_in(rest)))
+            case "report", "link-auth" if session in self._sessions:
+                self._sessions[session].is_authenticated |= is_success(rest, version)
             case "report", "link-disconnect":
                 self._sessions.pop(session, None)
-            case "filter", "rcpt-to":
+            case "filter", "rcpt-to" if rest:
                 self._answer(session, rest[0], "|".join(rest[1:]))
 
     def _answer(self, session: str, token: str, recipient: str) -> None:

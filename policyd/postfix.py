@@ -76,7 +76,10 @@ class Actions:
 
 
 class PolicyConnection(asyncio.Protocol):
-    """One connection: requests are answered in their order. `places` counts those that are open."""
+    """One connection: requests are answered in their order. `places` counts those that are open.
+
+    Who does not read his answers is not read from either, and after a time is left.
+    """
 
     def __init__(self, judge: Judge, actions: Actions, places: Places) -> None:
         self._places = places
@@ -84,6 +87,7 @@ class PolicyConnection(asyncio.Protocol):
         self._actions = actions
         self._buffer = b""
         self._pending: asyncio.Task[None] | None = None
+        self._is_unread = False
         self._active_at = time.monotonic()
         self._transport: asyncio.Transport | None = None
 
@@ -101,7 +105,20 @@ class PolicyConnection(asyncio.Protocol):
         self._buffer += data
         if len(self._buffer) > MAX_REQUEST_BYTES:
             self._close("too much was asked at once")
-        elif self._pending is None:
+        else:
+            self._answer_complete()
+
+    def pause_writing(self) -> None:
+        """Asks no more of a client that leaves too many answers unread."""
+        self._is_unread = True
+        if self._transport is not None:
+            self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        """Goes on."""
+        self._is_unread = False
+        if self._transport is not None:
+            self._transport.resume_reading()
             self._answer_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
@@ -112,7 +129,7 @@ class PolicyConnection(asyncio.Protocol):
         self._transport = None
 
     def _answer_complete(self) -> None:
-        while self._pending is None:
+        while self._pending is None and not self._is_unread:
             request, end, rest = self._buffer.partition(b"\n\n")
             if not end:
                 return
@@ -151,7 +168,9 @@ class PolicyConnection(asyncio.Protocol):
         if self._transport is None:
             return
         if time.monotonic() - self._active_at > IDLE_SECONDS:
-            self._close("idle")
+            # What is unread would keep it open.
+            _log.debug("connection.closed", reason="idle")
+            self._transport.abort()
             return
         asyncio.get_running_loop().call_later(IDLE_SECONDS / 2, self._watch)
 

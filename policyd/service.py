@@ -126,7 +126,9 @@ async def _serve_policy(service: Service, listening: socket.socket) -> asyncio.S
 async def _serve_filter(
     service: Service, settings: PolicydSettings, listening: socket.socket
 ) -> asyncio.Server:
-    serve = SmtpFilter(service.judge, settings.filter_next, service.places).serve
+    serve = SmtpFilter(
+        service.judge, settings.filter_next, service.places, settings.filter_silence_seconds
+    ).serve
     if listening.family == socket.AF_UNIX:
         return await asyncio.start_unix_server(serve, sock=listening)
     return await asyncio.start_server(serve, sock=listening)

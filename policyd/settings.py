@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Final, Self
@@ -13,6 +12,7 @@ from pydantic_settings import SettingsConfigDict
 from node.endpoint import Endpoint
 from node.limits import MAX_SOCKET_PATH_BYTES
 from node.logging import LogFormat, LogLevel
+from node.receiving import Mode, OnFailure
 from node.settings import Positive, Settings, SettingsEndpoint
 from registry.address import Address
 from registry.errors import Problem
@@ -21,20 +21,6 @@ DEFAULT_FILE: Final = Path("/etc/smtpnic/policyd.toml")
 DEFAULT_LISTEN: Final = "127.0.0.1:10040"
 UNIX_PREFIX: Final = "unix:"
 DNS_PORT: Final = 53
-
-
-class Mode(StrEnum):
-    """What happens to mail of a server that is not registered."""
-
-    ADVISE = "advise"
-    ENFORCE = "enforce"
-
-
-class OnFailure(StrEnum):
-    """What happens to mail while the registry cannot be asked; never a 550."""
-
-    ACCEPT = "accept"
-    TEMPFAIL = "tempfail"
 
 
 def _listener(text: str) -> str:
@@ -85,6 +71,9 @@ class PolicydSettings(Settings):
     # Before-queue filter (Postfix: smtpd_proxy_filter), and the SMTP server behind it.
     filter_listen: tuple[Listener, ...] = ()
     filter_next: SettingsEndpoint = Endpoint("127.0.0.1", 10026)
+    # Until a session through the filter in which nothing is said is ended. RFC 5321, 4.5.3.2.6: ten
+    # minutes for the end of DATA are the longest that a client waits.
+    filter_silence_seconds: Annotated[float, Field(gt=0, le=3600)] = 600.0
     # Metrics and health; none: not served.
     http: SettingsEndpoint | None = None
     # Addresses of resolvers, with a port if it is not 53; none: those of this machine.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
@@ -18,9 +19,13 @@ from policyd.judge import ACCEPTED, Decision, Judge
 from policyd.places import Places
 from policyd.smtp_lines import SmtpStream
 
-# RFC 5321, 4.5.3.2.6: ten minutes for the end of DATA are the longest that a client waits.
-SESSION_SILENCE_SECONDS: Final = 600.0
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
 CONNECT_SECONDS: Final = 5.0
+# All are for the client, which keeps the message and tries again (RFC 5321, 3.8 and 4.2.1).
+TOO_MANY: Final = b"421 4.3.2 too many connections to this filter, try again later\r\n"
+NOBODY_BEHIND: Final = b"421 4.3.2 the server behind this filter does not answer\r\n"
+TOO_LONG: Final = b"421 4.4.2 nothing was heard for too long\r\n"
 
 # XFORWARD_README: IPv6 addresses are written with a prefix.
 _FORWARDED: Final = re.compile(rb"\bADDR=(?:IPV6:)?([0-9A-Fa-f.:]+)", re.IGNORECASE)
@@ -28,17 +33,17 @@ _log = get_logger("filter")
 
 
 class FilterSession:
-    """One session: a client, which is Postfix, and the server behind."""
+    """One session: a client, which is Postfix, and the server behind.
+
+    `heard` is told whenever one of them said something.
+    """
 
     def __init__(
-        self,
-        judge: Judge,
-        client: tuple[asyncio.StreamReader, asyncio.StreamWriter],
-        server: tuple[asyncio.StreamReader, asyncio.StreamWriter],
+        self, judge: Judge, client: Streams, server: Streams, heard: Callable[[], None]
     ) -> None:
         self._judge = judge
-        self._from_client, self._to_client = SmtpStream(client[0]), client[1]
-        self._from_server, self._to_server = SmtpStream(server[0]), server[1]
+        self._from_client, self._to_client = SmtpStream(client[0], heard), client[1]
+        self._from_server, self._to_server = SmtpStream(server[0], heard), server[1]
         self._address = ""
 
     async def run(self) -> None:
@@ -89,32 +94,63 @@ class FilterSession:
 
 
 class SmtpFilter:
-    """Takes connections, and makes one to the server behind for each."""
+    """Takes connections, and makes one to the server behind for each.
 
-    def __init__(self, judge: Judge, following: Endpoint, places: Places) -> None:
+    A session in which neither side says anything for `silence_seconds` is ended.
+    """
+
+    def __init__(
+        self, judge: Judge, following: Endpoint, places: Places, silence_seconds: float
+    ) -> None:
         self._judge = judge
         self._places = places
         self._following = following
+        self._silence_seconds = silence_seconds
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One session, from its first to its last byte; no error leaves it."""
-        server: asyncio.StreamWriter | None = None
         try:
-            if not self._places.take():
-                raise OSError("too many connections")
-            async with asyncio.timeout(CONNECT_SECONDS):
-                behind = await asyncio.open_connection(self._following.host, self._following.port)
-            server = behind[1]
-            async with asyncio.timeout(SESSION_SILENCE_SECONDS):
-                await FilterSession(self._judge, (reader, writer), behind).run()
-        except (OSError, TimeoutError, ValueError) as error:
-            _log.warning("session.broken", error=str(error) or type(error).__name__)
-            if server is None:
-                # RFC 5321, 3.1 and 4.2.1: the client keeps the message and tries again.
-                writer.write(b"421 4.3.2 the server behind this filter does not answer\r\n")
+            if self._places.take():
+                await self._serve((reader, writer))
+            else:
+                _log.warning("session.refused", error="too many connections")
+                writer.write(TOO_MANY)
         finally:
             self._places.leave()
-            for side in (writer, server):
-                if side is not None:
-                    with suppress(OSError):
-                        side.close()
+            with suppress(OSError):
+                writer.close()
+
+    async def _serve(self, client: Streams) -> None:
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                server = await asyncio.open_connection(self._following.host, self._following.port)
+        except (OSError, TimeoutError) as error:
+            _log.warning("server.unreachable", error=str(error) or type(error).__name__)
+            client[1].write(NOBODY_BEHIND)
+            return
+        try:
+            await self._run(client, server)
+        except TimeoutError:
+            _log.warning("session.silent", seconds=self._silence_seconds)
+            _end_silent(client[1])
+            server[1].transport.abort()
+        except (OSError, ValueError) as error:
+            _log.warning("session.broken", error=str(error) or type(error).__name__)
+        finally:
+            with suppress(OSError):
+                server[1].close()
+
+    async def _run(self, client: Streams, server: Streams) -> None:
+        """The session; TimeoutError when nothing was heard for too long."""
+        now = asyncio.get_running_loop().time
+        async with asyncio.timeout(self._silence_seconds) as limit:
+            heard = lambda: limit.reschedule(now() + self._silence_seconds)  # noqa: E731
+            await FilterSession(self._judge, client, server, heard).run()
+
+
+def _end_silent(client: asyncio.StreamWriter) -> None:
+    if client.transport.get_write_buffer_size():
+        # What it does not read would keep it open.
+        client.transport.abort()
+    else:
+        client.write(TOO_LONG)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Final
 
 # RFC 5321, 4.5.3.1: lines have 1000 octets at most, with room for extensions and bad manners.
@@ -14,10 +15,11 @@ END_OF_DATA: Final = b"\r\n.\r\n"
 
 
 class SmtpStream:
-    """Reads lines, replies and messages from one side of a session."""
+    """Reads lines, replies and messages from one side of a session; tells `heard` of each read."""
 
-    def __init__(self, reader: asyncio.StreamReader) -> None:
+    def __init__(self, reader: asyncio.StreamReader, heard: Callable[[], None]) -> None:
         self._reader = reader
+        self._heard = heard
         self._buffer = b""
 
     async def line(self) -> bytes:
@@ -25,7 +27,7 @@ class SmtpStream:
         while b"\n" not in self._buffer:
             if len(self._buffer) > MAX_LINE_BYTES:
                 raise ValueError(f"a line of more than {MAX_LINE_BYTES} bytes")
-            chunk = await self._reader.read(CHUNK_BYTES)
+            chunk = await self._read()
             if not chunk:
                 return b""
             self._buffer += chunk
@@ -61,6 +63,11 @@ class SmtpStream:
             writer.write(data)
             await writer.drain()
             seen = joined[-len(END_OF_DATA) + 1 :]
-            self._buffer = await self._reader.read(CHUNK_BYTES)
+            self._buffer = await self._read()
             if not self._buffer:
                 return False
+
+    async def _read(self) -> bytes:
+        chunk = await self._reader.read(CHUNK_BYTES)
+        self._heard()
+        return chunk

@@ -1,4 +1,7 @@
-"""What only the board can have changed: its texts enter the log, and what they order is done."""
+"""What only the board can have changed: its texts enter the log, and what they order is done.
+
+And the mirrors that it has admitted: how each stands in the A record set.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from registry.board_text import SignedText
 from registry.entry import Entry, state_key
 from registry.errors import Problem, VerificationError
 from registry.kinds import Kind, Operation, Status
+from registry.member import Member, member_key
 from registry.registration import Registration
 from registry.root_chain import SignedRoot
 
@@ -52,7 +56,20 @@ class Align:
         return state_key(Kind.REGISTRATION, self.address.packed)
 
 
-BoardChange = PublishRoot | Enact | Align
+@dataclass(frozen=True, slots=True)
+class SetMember:
+    """The mirror stands like this; None: it is no member any more."""
+
+    name: str
+    member: Member | None
+
+    @property
+    def state_key(self) -> bytes:
+        """What it changes."""
+        return state_key(Kind.MEMBER, member_key(self.name))
+
+
+BoardChange = PublishRoot | Enact | Align | SetMember
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +78,13 @@ class PutText:
 
     entry: Entry
     board: Board
+
+
+@dataclass(frozen=True, slots=True)
+class PutMember:
+    """A mirror's entry, which may delete the one before."""
+
+    entry: Entry
 
 
 class BoardView(Protocol):
@@ -73,17 +97,22 @@ class BoardView(Protocol):
     def text_version(self, key: bytes) -> int | None:
         """The index of a root's or decision's entry, by its state key; None if it has none."""
 
+    def member(self, key: bytes) -> tuple[int, bytes] | None:
+        """The version and payload of a live member, by its state key."""
+
     def registration(self, address: Address) -> tuple[int, Registration] | None:
         """The version and record of a live registration."""
 
 
-BoardEffect = PutText | PutRegistration | Unchanged
+BoardEffect = PutText | PutMember | PutRegistration | Unchanged
 
 
 def decide_board(change: BoardChange, view: BoardView, time_ms: int) -> BoardEffect:
     """What the change does. Problem "board": the board has not signed it, or not like this."""
     if isinstance(change, Align):
         return _align(change.address, view)
+    if isinstance(change, SetMember):
+        return _set_member(change, view, time_ms)
     key = change.state_key
     version = view.text_version(key)
     if version is not None:
@@ -114,22 +143,47 @@ def check_consent(board: Board, effect: PutRegistration) -> None:
         ) from None
 
 
+def _set_member(change: SetMember, view: BoardView, time_ms: int) -> PutMember | Unchanged:
+    current = view.member(change.state_key)
+    payload = change.member.encode() if change.member else b""
+    if (current[1] if current else b"") == payload:
+        return Unchanged(current[0] if current else 0)
+    operation = Operation.PUT if change.member else Operation.DELETE
+    # Not critical: who cannot read it can still answer for every registration.
+    entry = Entry(
+        Kind.MEMBER,
+        member_key(change.name),
+        operation,
+        critical=False,
+        time_ms=time_ms,
+        payload=payload,
+    )
+    try:
+        view.board.check_member(entry)
+    except VerificationError as error:
+        raise Problem("board", str(error)) from error
+    return PutMember(entry)
+
+
+def aligned(address: Address, registration: Registration, board: Board) -> Registration:
+    """The registration as the board decided: suspended, or no longer so."""
+    decided = board.suspension(address, registration.holder_id)
+    if decided is not None:
+        return replace(registration, status=Status.SUSPENDED, reason=decided.decision.reason)
+    if registration.status is Status.SUSPENDED:
+        return replace(registration, status=Status.ACTIVE, reason="")
+    return registration
+
+
 def _align(address: Address, view: BoardView) -> PutRegistration | Unchanged:
     current = view.registration(address)
     if current is None:
         raise Problem("not_found", f"{address} is not registered", "address")
     version, registration = current
-    decided = view.board.suspension(address, registration.holder_id)
-    if decided is not None:
-        status, reason = Status.SUSPENDED, decided.decision.reason
-    elif registration.status is Status.SUSPENDED:
-        status, reason = Status.ACTIVE, ""
-    else:
+    changed = aligned(address, registration, view.board)
+    if changed == registration:
         return Unchanged(version)
-    aligned = replace(registration, status=status, reason=reason)
-    if aligned == registration:
-        return Unchanged(version)
-    return PutRegistration(address, aligned, new=False)
+    return PutRegistration(address, changed, new=False)
 
 
 def _trimmed(change: PublishRoot | Enact, board: Board) -> bytes:

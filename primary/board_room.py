@@ -3,31 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Final
 
 from node.logging import get_logger
 from node.workers import Workers
-from primary.board_changes import Align, BoardChange, Enact, PublishRoot
+from primary.aligner import Aligner
+from primary.board_changes import BoardChange, Enact, PublishRoot
 from primary.intake import Intake
 from primary.log_signer import LogSigner
 from primary.proposals import Proposals
 from primary.store.reader import Reader
 from registry import decision, root
-from registry.address import Address
 from registry.board import Board, SignedDecision
 from registry.board_text import BoardMember, SignedText
-from registry.decision import OfHolder, OfPrefix, OfRegistration, Restore, Suspend, Target
-from registry.entry import Entry
+from registry.decision import Act, Remove, Restore, Suspend
 from registry.errors import LimitError, Problem, VerificationError
-from registry.kinds import Kind
-from registry.limits import MAX_CHANGES_PER_BATCH
 from registry.root_chain import SignedRoot
 from registry.sshsig import SshSignature
-
-# One batch after another, so that registrations come in between.
-ALIGNED_AT_ONCE: Final = MAX_CHANGES_PER_BATCH
 
 _log = get_logger("board")
 
@@ -54,17 +47,23 @@ class BoardRoom:
         signer: LogSigner,
         proposals: Proposals,
         intake: Intake,
+        aligner: Aligner,
         *,
         reader: Reader,
         pool: Workers,
+        on_removed: Callable[[str, int], Awaitable[None]],
     ) -> None:
+        """`on_removed` hears which mirror the board removed, and when, in milliseconds."""
         self._signer = signer
         self._proposals = proposals
         self._intake = intake
+        self._aligner = aligner
         self._reader = reader
         self._pool = pool
+        self._on_removed = on_removed
         # One text at a time: a signature must not be lost between two.
         self._lock = asyncio.Lock()
+        self._entering: asyncio.Task[Standing] | None = None
 
     @property
     def board(self) -> Board:
@@ -78,6 +77,9 @@ class BoardRoom:
         `Intake.submit`.
         """
         async with self._lock:
+            if self._entering is not None:
+                # Nobody may be waiting for it any more.
+                await asyncio.wait([self._entering])
             try:
                 return await self._submit(SignedText.parse(data), now_s)
             except VerificationError as error:
@@ -94,13 +96,6 @@ class BoardRoom:
             else:
                 waiting.append(text)
         return waiting
-
-    async def align_all(self) -> None:
-        """Does what an earlier decision ordered, and a crash may have left undone."""
-        records = await self._pool.run(self._reader.all_records, Kind.DECISION)
-        for record in records:
-            signed = SignedDecision.decode(Entry.decode(record.entry).payload)
-            await self._align(signed)
 
     async def _submit(self, given: SignedText, now_s: float) -> Standing:
         change = _change_of(given.text)
@@ -123,7 +118,9 @@ class BoardRoom:
             self._proposals.put(known)
             _log.info("proposal.signed", signed=standing.signed)
             return standing
-        return await self._enter(standing, change(known.encode()))
+        self._entering = asyncio.create_task(self._enter(standing, change(known.encode())))
+        # Whoever stops waiting stops nothing of what was decided.
+        return await asyncio.shield(self._entering)
 
     async def _enter(self, standing: Standing, change: BoardChange) -> Standing:
         if isinstance(change, PublishRoot):
@@ -135,7 +132,7 @@ class BoardRoom:
         self._proposals.remove(standing.text.text)
         _log.warning("board.decided", index=outcome, signed=standing.signed)
         if isinstance(change, Enact):
-            await self._align(SignedDecision.decode(change.note))
+            await self._carry_out(SignedDecision.decode(change.note).decision.act)
         return Standing(
             standing.text, standing.signed, standing.threshold, outcome, submitted.checkpoint
         )
@@ -174,49 +171,12 @@ class BoardRoom:
         namespace = _namespace(known.text)
         return all(len(known.signers(each, namespace)) >= least for each, least in boards)
 
-    async def _align(self, signed: SignedDecision) -> None:
-        act = signed.decision.act
-        if not isinstance(act, Suspend | Restore):
-            return
-        after: bytes | None = None
-        while addresses := await self._pool.run(_addresses, self._reader, act.target, after):
-            await self._intake.submit([Align(each) for each in addresses])
-            after = addresses[-1].packed
-
-
-def _addresses(reader: Reader, target: Target, after: bytes | None) -> list[Address]:
-    """Some registrations that are meant, behind an address, in their order."""
-    if isinstance(target, OfRegistration):
-        return [target.address] if after is None else []
-    holder = target.holder_id if isinstance(target, OfHolder) else None
-    found = []
-    first = _before(target) if after is None else after
-    for address in _listed(reader, first, holder):
-        if isinstance(target, OfPrefix) and not target.covers(address, b""):
-            # Addresses of both families stand among each other, in the order of their bytes.
-            if address.packed > target.network.broadcast_address.packed:
-                break
-            continue
-        found.append(address)
-        if len(found) == ALIGNED_AT_ONCE:
-            break
-    return found
-
-
-def _listed(reader: Reader, after: bytes | None, holder: bytes | None) -> Iterator[Address]:
-    while some := reader.list_registrations(after, ALIGNED_AT_ONCE, holder):
-        for record in some:
-            after = Entry.decode(record.entry).key
-            yield Address(after)
-
-
-def _before(target: Target) -> bytes | None:
-    """A key behind which every address of a network stands, and little else."""
-    if not isinstance(target, OfPrefix):
-        return None
-    first = target.network.network_address.packed
-    number = int.from_bytes(first, "big")
-    return (number - 1).to_bytes(len(first), "big") if number else None
+    async def _carry_out(self, act: Act) -> None:
+        if isinstance(act, Remove):
+            # As the log has it: who hands in an old decision again removes nobody who came back.
+            await self._on_removed(act.mirror, self.board.removals[act.mirror])
+        if isinstance(act, Suspend | Restore):
+            await self._aligner.align(act.target)
 
 
 def _is_root(text: str) -> bool:

@@ -99,7 +99,7 @@ class HolderChange(KeyedChange):
 
 @dataclass(frozen=True, slots=True)
 class ContactChange(HolderChange):
-    """A holder's whole contact. Problem "contact": a field is missing, or given twice.
+    """A holder's whole contact. Problem "contact": a field is missing, given twice, or not good.
 
     This binds who asks today. What the log holds already was asked under the rules of its time.
     """
@@ -108,6 +108,8 @@ class ContactChange(HolderChange):
 
     def __post_init__(self) -> None:
         KeyedChange.__post_init__(self)
+        for value in self.contact:
+            value.check_dialled()
         fields = [value.field for value in self.contact]
         for contact_field in fields:
             if fields.count(contact_field) > 1:

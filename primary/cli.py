@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 import typer
 
-from node.command_line import AsJson, new_program, run_program, warn_of_root
+from node.command_line import (
+    AsJson,
+    Ntp,
+    new_program,
+    run_program,
+    tell_findings,
+    warn_of_root,
+)
 from node.endpoint import Endpoint
 from node.errors import ConfigurationError
-from primary import options
+from primary import membership_cli, options
 from primary.settings import PrimarySettings
 from registry.board_text import BoardMember
 from registry.errors import MalformedError
@@ -26,6 +34,9 @@ app = new_program(
     "The primary of the SMTP registry: it keeps the log, signs it, and streams it.",
     EXIT_CODES,
 )
+
+app.add_typer(membership_cli.tokens, name="token", epilog=EXIT_CODES)
+app.add_typer(membership_cli.nodes, name="node", epilog=EXIT_CODES)
 
 
 @app.command(epilog=EXIT_CODES)
@@ -74,7 +85,7 @@ def _say_founded(settings: PrimarySettings, config: Path, *, is_signed: bool) ->
     if not is_signed:
         typer.echo(f"  have the board sign: smtpnic board sign {settings.root_file} ...")
     typer.echo(f"  smtpnic-primary run -c {config}")
-    typer.echo(f"  smtpnic-primary enroll NAME --address IP --out NEWDIR -c {config}")
+    typer.echo(f"  smtpnic-primary token create -c {config}")
 
 
 @app.command(epilog=EXIT_CODES)
@@ -96,33 +107,40 @@ def enroll(
     log_port: options.ReadingPort = 7445,
     http_address: options.NodeHttpAddress = "",
 ) -> None:
-    """Enrols a node: writes a directory with which a secondary can start.
+    """Enrols a node by hand: writes a directory with which a secondary can start.
 
-    DIR gets ca.pem, node.pem, node.key and secondary.toml, which pins this log's keys. Move it
-    to the node by a safe way, for node.key is secret; then run there:
+    Where the mirror can reach the primary, `token create` is simpler, and its keys never travel.
+    DIR gets ca.pem, node.pem, node.key, root.note and secondary.toml. Move it to the node by a
+    safe way, for node.key is secret; then run there:
     smtpnic-secondary run -c DIR/secondary.toml
     """
+    from node.mirror_settings import MirrorPlan, Ports, private_address  # noqa: PLC0415
     from primary import enrolment, pki  # noqa: PLC0415
 
     settings = PrimarySettings.load(config)
     names = pki.Names.parse(host or [], address)
-    node = enrolment.Enrolment(
+    plan = MirrorPlan(
         name,
-        names,
+        settings.origin,
         listen or address[0],
-        http_address or enrolment.loopback_of(names),
-        enrolment.Ports(dns_port, whois_port, mirror_port, log_port, http_port),
+        http_address or private_address(names.texts[0]),
+        Ports(dns_port, whois_port, mirror_port, log_port, http_port),
         _endpoint(upstream) if upstream else enrolment.upstream_of(settings),
         zone or settings.origin,
         tuple(etcd or ()),
+        enrolment.public_of(settings) if settings.public.listen.port else None,
     )
+    path = enrolment.enroll(settings, enrolment.Enrolment(plan, names), out)
     typer.echo(f"enrolled {name}; next, on that node:")
-    typer.echo(f"  smtpnic-secondary run -c {enrolment.enroll(settings, node, out)}")
+    typer.echo(f"  smtpnic-secondary run -c {path}")
 
 
 @app.command(epilog=EXIT_CODES)
 def renew(config: options.Config = options.DEFAULT_CONFIG) -> None:
-    """Makes a new certificate for the listeners, with the names of the old; restart to use it."""
+    """Makes a new key and certificate for the listeners, with the names of the old.
+
+    A running primary takes them up by itself, and renews its certificate in time without this.
+    """
     from primary.enrolment import renew as renew_certificate  # noqa: PLC0415
 
     renew_certificate(PrimarySettings.load(config))
@@ -155,6 +173,20 @@ def status(config: options.Config = options.DEFAULT_CONFIG, *, as_json: AsJson =
 
 
 @app.command(epilog=EXIT_CODES)
+def doctor(
+    config: options.Config = options.DEFAULT_CONFIG, *, ntp: Ntp = "", as_json: AsJson = False
+) -> None:
+    """Looks for what is wrong on this machine, running or not, and says what to do.
+
+    Clock, disk, certificate, keys and root, log, forks, ports, resolvers, mail, mirrors. Exits 1
+    if anything has to be mended.
+    """
+    from primary.doctor import checks  # noqa: PLC0415
+
+    tell_findings(checks(PrimarySettings.load(config), ntp), as_json=as_json)
+
+
+@app.command(epilog=EXIT_CODES)
 def snapshot(config: options.Config = options.DEFAULT_CONFIG) -> None:
     """Has the running primary make a snapshot, from which new secondaries begin."""
     from primary.administration_client import make_snapshot  # noqa: PLC0415
@@ -177,15 +209,21 @@ def forget_cosigner(
 
 
 @app.command(epilog=EXIT_CODES)
-def migrate(config: options.Config = options.DEFAULT_CONFIG) -> None:
-    """Brings the database to this program's schema; stop the primary and copy it first."""
-    from primary.store.store import Store  # noqa: PLC0415
+def migrate(
+    config: options.Config = options.DEFAULT_CONFIG, *, backed_up: options.BackedUp = False
+) -> None:
+    """Brings the database to this program's schema; stop the primary first.
 
-    store = Store(PrimarySettings.load(config).store_url)
-    try:
-        store.migrate()
-    finally:
-        store.close()
+    An SQLite database is copied before, into a file beside it. A server's you copy yourself
+    (pg_dump), and say --backed-up. It is done whole or not at all.
+    """
+    from primary.migrating import migrate as migrate_database  # noqa: PLC0415
+
+    done = migrate_database(PrimarySettings.load(config), datetime.now(UTC), is_backed_up=backed_up)
+    if done.backup is not None:
+        typer.echo(f"backup  {done.backup}")
+    if done.before != done.after:
+        typer.echo(f"schema  {done.before or 'none'} to {done.after}")
     typer.echo("the database has the schema of this program")
 
 

@@ -1,71 +1,89 @@
-"""Enrols a node: a certificate of its own, and settings with which it can start."""
+"""Enrols a node by hand: a key and a certificate, and settings with which it can start."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
 
+from node.certificates import show
 from node.endpoint import Endpoint
 from node.errors import ConfigurationError
 from node.files import read_private, write_atomic
+from node.mirror_settings import (
+    AUTHORITY_NAME,
+    CERTIFICATE_NAME,
+    KEY_NAME,
+    ROOT_NAME,
+    SETTINGS_NAME,
+    MirrorPlan,
+    mirror_settings,
+)
+from node.scaffold import PUBLIC_MODE, make_empty
 from node.tls import Identity, read_certificates
-from primary.pki import Authority, Names, names_of
-from primary.scaffold import PUBLIC_MODE, Table, Value, make_empty, toml
+from primary.clock import clock_ms
+from primary.membership.roll import Roll
+from primary.membership.values import Node, Role
+from primary.pki import Authority, Names, is_loopback, names_of
 from primary.settings import PrimarySettings
 from primary.signing_keys import load_keys
 from primary.store.store import Store
-
-SETTINGS_NAME: Final = "secondary.toml"
-
-
-@dataclass(frozen=True, slots=True)
-class Ports:
-    """Where a secondary listens: its services, and the first of three for its metrics."""
-
-    dns: int
-    whois: int
-    mirror: int
-    log: int
-    http: int
+from registry.errors import Problem
 
 
 @dataclass(frozen=True, slots=True)
 class Enrolment:
-    """A node to be: its name, its certificate's names, where it listens and whom it follows.
+    """A node to be, and what its certificate is good for."""
 
-    `http` is the address that metrics are shown on; `etcd` are the endpoints of its etcd
-    cluster, none of them if it starts one of its own.
-    """
-
-    name: str
+    plan: MirrorPlan
     names: Names
-    listen: str
-    http: str
-    ports: Ports
-    upstream: Endpoint
-    zone: str
-    etcd: Sequence[str]
+    role: Role = Role.MIRROR
+    operator: str = ""
 
 
 def enroll(settings: PrimarySettings, enrolment: Enrolment, directory: Path) -> Path:
-    """Writes the node's directory; the path of its settings.
+    """Writes the node's directory, and takes it in; the path of its settings.
 
     ConfigurationError: the directory holds something, or the authority's files are not usable;
-    Problem: the name is none.
+    Problem: the name is none, or another node's.
     """
+    plan = enrolment.plan
     authority = load_authority(settings)
-    identity = authority.issue_node(enrolment.name, enrolment.names, datetime.now(UTC))
+    now, days = datetime.now(UTC), settings.authority.certificate_days
+    identity = authority.issue_node(plan.name, enrolment.names, now, days)
+    root = newest_root(settings)
     make_empty(directory)
-    write_atomic(directory / "ca.pem", authority.identity.certificate, PUBLIC_MODE)
-    write_atomic(directory / "node.pem", identity.certificate, PUBLIC_MODE)
-    write_atomic(directory / "node.key", identity.key)
-    write_atomic(directory / "root.note", newest_root(settings), PUBLIC_MODE)
+    node = Node(
+        plan.name,
+        show(identity.certificate).key,
+        enrolment.role,
+        enrolment.operator,
+        enrolment.names.texts,
+        clock_ms(),
+    )
+    take_in(settings, node)
+    write_atomic(directory / AUTHORITY_NAME, authority.identity.certificate, PUBLIC_MODE)
+    write_atomic(directory / CERTIFICATE_NAME, identity.certificate, PUBLIC_MODE)
+    write_atomic(directory / KEY_NAME, identity.key)
+    write_atomic(directory / ROOT_NAME, root, PUBLIC_MODE)
     path = directory / SETTINGS_NAME
-    write_atomic(path, toml(_settings(settings, enrolment)), PUBLIC_MODE)
+    write_atomic(path, mirror_settings(plan), PUBLIC_MODE)
     return path
+
+
+def take_in(settings: PrimarySettings, node: Node) -> None:
+    """Puts a node on the roll; Problem "exists": another one that may follow has the name."""
+    with closing(Roll(settings.store_url)) as roll:
+        known = roll.node(node.name)
+        if known is not None and not known.is_removed and known.key != node.key:
+            raise Problem(
+                "exists",
+                f"{node.name} is another node's name: choose another, or remove that node first "
+                "('smtpnic-primary node remove')",
+                "name",
+            )
+        roll.put(node)
 
 
 def newest_root(settings: PrimarySettings) -> bytes:
@@ -80,9 +98,10 @@ def newest_root(settings: PrimarySettings) -> bytes:
 
 
 def renew(settings: PrimarySettings) -> None:
-    """A new certificate for the primary's listeners, with the names of the old one."""
+    """A new key and certificate for the primary's listeners, with the names of the old one."""
     names = names_of(read_certificates(settings.tls.certificate))
-    server = load_authority(settings).issue_server(names, datetime.now(UTC))
+    now, days = datetime.now(UTC), settings.authority.certificate_days
+    server = load_authority(settings).issue_server(names, now, days)
     # Between the two a start is refused, and repeating this mends it.
     write_atomic(settings.tls.key, server.key)
     write_atomic(settings.tls.certificate, server.certificate, PUBLIC_MODE)
@@ -95,62 +114,28 @@ def load_authority(settings: PrimarySettings) -> Authority:
     )
 
 
-def _settings(settings: PrimarySettings, node: Enrolment) -> list[Table]:
-    ports = node.ports
-
-    def at(port: int) -> str:
-        return str(Endpoint(node.listen, port))
-
-    def metrics_at(offset: int) -> tuple[str, Value]:
-        return "http", str(Endpoint(node.http, ports.http + offset))
-
-    return [
-        Table(
-            "",
-            (
-                f"A secondary of {settings.origin}; docs/operations.md explains every setting.",
-                "Relative paths count from the directory of this file.",
-            ),
-            (
-                ("name", node.name),
-                ("upstream", str(node.upstream)),
-            ),
-        ),
-        Table("follower", (), (metrics_at(0),)),
-        Table(
-            "dns",
-            (),
-            (("listen", at(ports.dns)), metrics_at(1), ("zone", node.zone)),
-        ),
-        Table("whois", (), (("listen", at(ports.whois)), metrics_at(2))),
-        Table("mirror", (), (("listen", at(ports.mirror)),)),
-        Table("log", (), (("listen", at(ports.log)),)),
-        Table(
-            "etcd",
-            ("Without endpoints, the secondary starts an etcd of its own.",),
-            (("endpoints", list(node.etcd)),),
-        ),
-    ]
-
-
 def upstream_of(settings: PrimarySettings) -> Endpoint:
     """Where nodes find this primary: where it listens for them, by a name in its certificate.
 
     ConfigurationError: it listens on port 0, which only it knows.
     """
-    listen = settings.nodes.listen
+    return _reachable(settings, settings.nodes.listen, "for nodes", "--upstream")
+
+
+def public_of(settings: PrimarySettings) -> Endpoint:
+    """Where anyone finds this primary, likewise."""
+    return _reachable(settings, settings.public.listen, "for anyone", "--at")
+
+
+def _reachable(settings: PrimarySettings, listen: Endpoint, whom: str, option: str) -> Endpoint:
     if listen.port == 0:
-        raise ConfigurationError("the primary listens for nodes on any port: give --upstream")
+        raise ConfigurationError(f"the primary listens {whom} on any port: give {option}")
     if not _is_any(listen.host):
         return listen
     names = names_of(read_certificates(settings.tls.certificate))
-    return Endpoint(str((*names.addresses, *names.hosts)[0]), listen.port)
-
-
-def loopback_of(names: Names) -> str:
-    """Where metrics stay private: the node's own address if that is loopback."""
-    first = names.addresses[0]
-    return str(first) if first.is_loopback else "127.0.0.1"
+    # A certificate names loopback too, where nobody else finds this machine.
+    far = (text for text in names.texts if text != "localhost" and not is_loopback(text))
+    return Endpoint(next(far, names.texts[0]), listen.port)
 
 
 def _is_any(host: str) -> bool:

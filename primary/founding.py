@@ -12,13 +12,13 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from node.endpoint import Endpoint
 from node.files import PRIVATE_MODE, write_atomic
+from node.scaffold import DIRECTORY_MODE, PUBLIC_MODE, Table, Value, make_empty, toml
 from primary.checkpoint_file import CheckpointFile
 from primary.clock import clock_ms
 from primary.keys import Keys
 from primary.opening import begin_board, open_sequencer
 from primary.pki import Authority, Names, authority_digest
 from primary.rules import Policy
-from primary.scaffold import DIRECTORY_MODE, PUBLIC_MODE, Table, Value, make_empty, toml
 from primary.settings import PrimarySettings
 from primary.signing_keys import load_keys
 from primary.store.store import Store
@@ -64,10 +64,10 @@ def found(directory: Path, plan: Plan) -> PrimarySettings:
     now = datetime.now(UTC)
     keys = Keys.generate(plan.origin)
     authority = Authority.create(plan.origin, now)
-    server = authority.issue_server(plan.names, now)
     settings_file = directory / SETTINGS_NAME
     write_atomic(settings_file, toml(_settings(plan)), _settings_mode(plan))
     settings = PrimarySettings.load(settings_file)
+    server = authority.issue_server(plan.names, now, settings.authority.certificate_days)
 
     keys.save(settings.log_key_file, settings.freshness_key_file)
     write_atomic(settings.authority.key, authority.identity.key)

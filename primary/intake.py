@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from primary.board_changes import BoardChange
 from primary.changes import Change
 from primary.database_contact import DatabaseContact
+from primary.head import Head
 from primary.sequencer import MAX_CHANGES_PER_COMMIT, Committed, Sequencer
 from primary.store.errors import StoreError
 from registry.errors import Problem, RegistryError
+from registry.state_tree import Location, StateProof
 
 
 class BusyError(RegistryError):
@@ -61,8 +63,22 @@ class _Submission:
             self.done.set_result(Submitted(self.outcomes, self.checkpoint))
 
 
+# The head, what its state proves about a key, and where the key's newest entry is.
+Proved = tuple[Head, StateProof, Location | None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """What somebody wants to have proved."""
+
+    state_key: bytes
+    done: asyncio.Future[Proved]
+
+
 # What a commit takes of a submission.
 _Taken = tuple[_Submission, Sequence[Change | BoardChange]]
+# Commits changes and answers when they are on disk.
+Submit = Callable[[Sequence[Change]], Awaitable[Submitted]]
 
 
 class Intake:
@@ -83,6 +99,7 @@ class Intake:
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="writer")
         # The loop appends, the writer thread takes from the left; all else is the loop's alone.
         self._queue: deque[_Submission] = deque()
+        self._questions: deque[_Question] = deque()
         self._waiting = 0
         self._working = False
         self._idle = asyncio.Event()
@@ -115,6 +132,16 @@ class Intake:
             self._start_working()
         return await submission.done
 
+    async def prove(self, state_key: bytes) -> Proved:
+        """See `Sequencer.prove`; it is asked between two commits. IntakeClosedError."""
+        if self._closing or self._stopped.done():
+            raise IntakeClosedError("the primary is stopping; try again when it is back")
+        question = _Question(state_key, self._loop.create_future())
+        self._questions.append(question)
+        if not self._working:
+            self._start_working()
+        return await question.done
+
     async def wait_stopped(self) -> None:
         """Waits for the end of `close`; raises what was fatal, and then the process must stop."""
         await asyncio.shield(self._stopped)
@@ -134,7 +161,10 @@ class Intake:
 
     def _work(self) -> None:
         """Runs in the writer thread, until nothing is queued."""
-        while self._queue:
+        while self._queue or self._questions:
+            self._tell()
+            if not self._queue:
+                continue
             taken = self._take()
             try:
                 committed = self._sequencer.commit([one for _, some in taken for one in some])
@@ -143,6 +173,13 @@ class Intake:
             else:
                 self._loop.call_soon_threadsafe(self._answer, taken, committed)
         self._loop.call_soon_threadsafe(self._rest)
+
+    def _tell(self) -> None:
+        """Answers what was asked since the last commit."""
+        while self._questions:
+            question = self._questions.popleft()
+            proved = self._sequencer.prove(question.state_key)
+            self._loop.call_soon_threadsafe(_resolve, question.done, proved)
 
     def _take(self) -> list[_Taken]:
         """As many of the changes that wait as one commit takes."""
@@ -160,7 +197,7 @@ class Intake:
 
     def _rest(self) -> None:
         """The writer thread found nothing queued; there may be by now."""
-        if self._queue:
+        if self._queue or self._questions:
             self._start_working()
         else:
             self._working = False
@@ -196,6 +233,11 @@ class Intake:
     def _stop(self, error: Exception) -> None:
         if not self._stopped.done():
             self._stopped.set_exception(error)
+
+
+def _resolve(done: asyncio.Future[Proved], proved: Proved) -> None:
+    if not done.done():
+        done.set_result(proved)
 
 
 def _count(taken: Sequence[_Taken]) -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from primary.board_changes import BoardChange, PutText
+from primary.board_changes import BoardChange, PutMember, PutText
 from primary.changes import (
     Admit,
     Change,
@@ -40,12 +40,13 @@ from registry.address import Address
 from registry.board import Board
 from registry.entry import Entry, state_key
 from registry.holder import Holder
-from registry.kinds import Kind
+from registry.kinds import Kind, Operation
 from registry.registration import Registration
 from registry.state_tree import Location
+from registry.statistics import Tally
 
-# What the log has an entry for, the board's texts included.
-Entered = Logged | PutText
+# What the log has an entry for, the board's texts and its mirrors included.
+Entered = Logged | PutText | PutMember
 
 
 def wanted(changes: Iterable[Change | BoardChange]) -> Wanted:
@@ -81,8 +82,11 @@ class Ledger:
     grown.
     """
 
-    def __init__(self, current: Current, board: Board) -> None:
+    def __init__(self, current: Current, board: Board, time_ms: int) -> None:
+        """`time_ms` is the time of all that it will see, since 1970-01-01T00:00:00Z."""
         self._current = current
+        self._time_ms = time_ms
+        self._tally = Tally()
         self.board = board
         self.holders = 0
         self.registrations = 0
@@ -136,6 +140,15 @@ class Ledger:
         found = self._current.records.get(key)
         return found[0] if found else None
 
+    def member(self, key: bytes) -> tuple[int, bytes] | None:
+        """The version and payload of a live member, by its state key."""
+        if key in self._newest:
+            effect, index, _ = self._newest[key]
+            assert isinstance(effect, PutMember)
+            return (index, effect.entry.payload) if effect.entry.payload else None
+        found = self._current.records.get(key)
+        return found and (found[0], _payload(found[1]))
+
     def receipt(self, idempotency_key: bytes) -> ReceiptRow | None:
         """What was answered under this idempotency key."""
         return self._receipts.get(idempotency_key) or self._current.receipts.get(idempotency_key)
@@ -149,12 +162,14 @@ class Ledger:
         self._newest[key] = (effect, index, leaf_hash)
         match effect:
             case PutRegistration():
+                self._tally_change(effect.address, effect.registration)
                 self._registrations[key] = (index, effect.registration)
                 if effect.former_holder is not None:
                     self._count(effect.former_holder, -1)
                 if effect.new or effect.former_holder is not None:
                     self._count(effect.registration.holder_id, 1)
             case DeleteRegistration():
+                self._tally_change(effect.address, None)
                 self._registrations[key] = None
                 self._count(effect.holder_id, -1)
             case PutHolder():
@@ -183,11 +198,16 @@ class Ledger:
         """What all of it comes to in the tables; asked once, at the end."""
         rows = self._rows
         rows.receipts += self._receipts.values()
+        rows.tally, rows.tally_ms = self._tally, self._time_ms
         for key, (effect, index, leaf_hash) in self._newest.items():
             self._add_record(rows, key, (index, leaf_hash), effect)
         for holder_id, account in self._accounts.items():
             self._add_account(rows, holder_id, account)
         return rows
+
+    def _tally_change(self, address: Address, after: Registration | None) -> None:
+        before = self.registration(address)
+        self._tally.count(address.packed, before and before[1], after, self._time_ms)
 
     def _count(self, holder_id: bytes, difference: int) -> None:
         account = self.account(holder_id)
@@ -209,6 +229,8 @@ class Ledger:
                 rows.contacts += _contact_rows(effect, location[0])
                 rows.records.append(RecordRow(key, *location, None))
             case PutText():
+                rows.records.append(RecordRow(key, *location, None))
+            case PutMember(entry) if entry.operation is Operation.PUT:
                 rows.records.append(RecordRow(key, *location, None))
             case _:
                 if key in self._current.records:

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from typing import Final
 
 from node.admission import by_certificate
+from node.gate import Gate
+from node.identity_files import IdentityFiles
 from node.listener import Capacity, Listener, Service
 from node.logging import get_logger
-from node.tls import Identity, read_certificates, server_credentials
+from node.tls import renewed_server_credentials
 from primary.settings import NodesSettings, PrimarySettings, PublicSettings
 
 # One person and a script or two; a bulk import may come this way too.
@@ -25,26 +27,26 @@ def open_listeners(
     public: Sequence[Service],
     nodes: Sequence[Service],
     local: Sequence[Service],
+    files: IdentityFiles,
+    gate: Gate,
 ) -> list[Listener]:
-    """All three, bound and not yet answering: anyone, enrolled nodes, this machine's owner.
+    """All three, bound and not yet answering: anyone, known nodes, this machine's owner.
 
-    ConfigurationError: an address is taken, or a certificate or key is not usable.
+    Nodes come through the `gate`. ConfigurationError: an address is taken.
     """
-    identity = Identity.load(settings.tls.certificate, settings.tls.key)
     anyone = Listener(public, _public_capacity(settings.public))
-    at = anyone.bind(settings.public.listen, server_credentials(identity))
+    at = anyone.bind(settings.public.listen, renewed_server_credentials(files))
     _log.info("listening", listener="public", endpoint=str(at))
 
-    authority = read_certificates(settings.tls.ca)
-    enrolled = Listener(nodes, _nodes_capacity(settings.nodes), by_certificate)
-    at = enrolled.bind(settings.nodes.listen, server_credentials(identity, authority))
+    known = Listener(nodes, _nodes_capacity(settings.nodes), by_certificate, gate)
+    at = known.bind(settings.nodes.listen, renewed_server_credentials(files, mutual=True))
     _log.info("listening", listener="nodes", endpoint=str(at))
 
     # Whoever may open the socket may register without TLS: it never leaves the machine.
     owner = Listener(local, ADMINISTRATION)
     owner.bind_socket(settings.administration.socket)
     _log.info("listening", listener="administration", endpoint=str(settings.administration.socket))
-    return [anyone, enrolled, owner]
+    return [anyone, known, owner]
 
 
 def _public_capacity(settings: PublicSettings) -> Capacity:
@@ -52,6 +54,7 @@ def _public_capacity(settings: PublicSettings) -> Capacity:
         settings.connections,
         settings.calls,
         settings.calls_per_client,
+        settings.connections_per_client,
         settings.idle_seconds,
         settings.connection_seconds,
     )
@@ -59,4 +62,6 @@ def _public_capacity(settings: PublicSettings) -> Capacity:
 
 def _nodes_capacity(settings: NodesSettings) -> Capacity:
     """Streams of the log have no end, so neither have their connections."""
-    return Capacity(settings.connections, settings.calls, CALLS_PER_NODE)
+    return Capacity(
+        settings.connections, settings.calls, CALLS_PER_NODE, settings.connections_per_client
+    )

@@ -2,32 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from node.certificate_metric import days_metric
+from node.disk import DiskCollector
 from node.feed import Feed
+from node.feed_metrics import FeedCollector
+from node.monitoring import new_metrics
 from primary.cosignatures import Cosignatures
 from registry.root import Root
 
 # From one sync of a fast disk to one of a bad day.
 COMMIT_BUCKETS: Final = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.25, 1.0, 5.0)
+# A batch has 60 changes at most, and the entry that closes it.
+BATCH_BUCKETS: Final = (2, 4, 8, 16, 32, 61)
 
 
 class PrimaryMetrics:
     """The primary's metrics in a registry of their own."""
 
     def __init__(self) -> None:
-        self.registry = CollectorRegistry()
+        self.registry = new_metrics("primary")
         self.log_size = Gauge("smtpnic_log_size", "Entries in the log.", registry=self.registry)
+        self.checkpoint_time = Gauge(
+            "smtpnic_checkpoint_timestamp_seconds",
+            "Time of the newest checkpoint's batch.",
+            registry=self.registry,
+        )
         self.live_keys = Gauge(
             "smtpnic_live_keys", "Records that are current.", registry=self.registry
         )
         self.batches = Counter(
             "smtpnic_batches", "Batches committed since the start.", registry=self.registry
+        )
+        self.batch_entries = Histogram(
+            "smtpnic_batch_entries",
+            "Entries of each batch committed.",
+            registry=self.registry,
+            buckets=BATCH_BUCKETS,
         )
         self.commit_seconds = Histogram(
             "smtpnic_commit_seconds",
@@ -40,7 +58,7 @@ class PrimaryMetrics:
         )
         self.lapses_held_back = Gauge(
             "smtpnic_lapses_held_back",
-            "1 while more registrations would lapse than may in a day.",
+            "Registrations that would lapse, and do not: more than may in a day.",
             registry=self.registry,
         )
         self.snapshot_seconds = Gauge(
@@ -55,9 +73,15 @@ class PrimaryMetrics:
             registry=self.registry,
         )
         self._count_mirrors()
-        self.certificate_expires = Gauge(
-            "smtpnic_certificate_expires_timestamp_seconds",
-            "When the listeners' certificate ends.",
+        self.joins_refused = Counter(
+            "smtpnic_joins_refused",
+            "Tokens and certificates refused, by what was wrong.",
+            ["why"],
+            registry=self.registry,
+        )
+        self.certificate_failures = Counter(
+            "smtpnic_certificate_renewal_failures",
+            "Times that the listeners' certificate could not be renewed.",
             registry=self.registry,
         )
 
@@ -84,6 +108,23 @@ class PrimaryMetrics:
             registry=self.registry,
         )
 
+    def watch_certificates(self, days_left: Callable[[], Mapping[str, float]]) -> None:
+        """Shows how many days each certificate is good, by which it is."""
+        self.registry.register(_CertificateCollector(days_left))
+
+    def watch_nodes(self, counted: Callable[[], Mapping[str, int]]) -> None:
+        """Shows how many nodes there are, by whether they may follow."""
+        self.registry.register(_NodeCollector(counted))
+
+    def watch_set(self, admitted: Callable[[], int], in_set: Callable[[], int]) -> None:
+        """Shows how many mirrors the board has admitted, and how many resolvers are sent to."""
+        Gauge(
+            "smtpnic_set_admitted", "Mirrors that the board has admitted.", registry=self.registry
+        ).set_function(admitted)
+        Gauge(
+            "smtpnic_set_size", "Mirrors in the A record set.", registry=self.registry
+        ).set_function(in_set)
+
     def watch_queue(self, depth: Callable[[], int]) -> None:
         """Shows how many changes wait to be committed."""
         Gauge(
@@ -100,38 +141,36 @@ class PrimaryMetrics:
         """Shows what each mirror cosigned last."""
         self.registry.register(_CosignatureCollector(cosignatures))
 
+    def watch_disk(self, directory: Path) -> None:
+        """Shows how much room is left there."""
+        self.registry.register(DiskCollector(directory))
+
     def watch_feed(self, feed: Feed) -> None:
         """Shows the subscribers and how far behind each one is."""
-        self.registry.register(_FeedCollector(feed))
+        self.registry.register(FeedCollector(lambda: feed))
 
 
-class _FeedCollector(Collector):
-    """Reads the feed when asked, so that a subscriber that left is not shown for ever."""
-
-    def __init__(self, feed: Feed) -> None:
-        self._feed = feed
+class _CertificateCollector(Collector):
+    def __init__(self, days_left: Callable[[], Mapping[str, float]]) -> None:
+        self._days_left = days_left
 
     def collect(self) -> Iterable[Metric]:
-        subscriptions = self._feed.subscriptions
-        yield GaugeMetricFamily(
-            "smtpnic_subscribers", "Open streams of the log.", value=len(subscriptions)
+        """Days by certificate."""
+        return (days_metric(self._days_left()),)
+
+
+class _NodeCollector(Collector):
+    def __init__(self, counted: Callable[[], Mapping[str, int]]) -> None:
+        self._counted = counted
+
+    def collect(self) -> Iterable[Metric]:
+        """Nodes by status."""
+        found = GaugeMetricFamily(
+            "smtpnic_nodes", "Nodes on the roll, by whether they may follow.", labels=["status"]
         )
-        yield GaugeMetricFamily(
-            "smtpnic_subscriber_overflows",
-            "Times a subscriber's buffer ran over since the start.",
-            value=self._feed.overflows,
-        )
-        lag = GaugeMetricFamily(
-            "smtpnic_subscriber_lag", "Entries a subscriber was not sent yet.", labels=["node"]
-        )
-        # A node may hold more than one stream open: the worst one counts.
-        worst: dict[str, int] = {}
-        for one in subscriptions:
-            behind = max(0, self._feed.size - one.size)
-            worst[one.name] = max(worst.get(one.name, 0), behind)
-        for name, behind in worst.items():
-            lag.add_metric([name], behind)
-        yield lag
+        for status, count in self._counted().items():
+            found.add_metric([status], count)
+        return (found,)
 
 
 class _CosignatureCollector(Collector):

@@ -7,6 +7,7 @@ leaves is a last transaction in the database whose checkpoint did not reach the 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from node.errors import StorageError
 from primary.board_changes import PublishRoot
@@ -23,10 +24,15 @@ from primary.store.values import Current, StoredHead
 from registry.batch import read_state
 from registry.board import Board
 from registry.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
+from registry.content import check_stored
 from registry.entry import Entry
 from registry.errors import Problem, VerificationError
+from registry.kinds import Kind
 from registry.merkle import leaf_hash
 from registry.state_tree import StateTree
+
+# They are read when they are asked for.
+_MANY: Final = frozenset({int(Kind.HOLDER), int(Kind.REGISTRATION)})
 
 
 def open_sequencer(
@@ -70,6 +76,7 @@ def check_log(store: Store, signer: LogSigner, checkpoint_file: CheckpointFile) 
     _check_signed(stored, signed)
     if stored.size:
         _check_last_entries(store, stored)
+        _check_understood(store)
         _load_tree(store, stored)
 
 
@@ -87,6 +94,7 @@ def _find_start(
         stored, tree = _begin_log(store, clock, signer.board), StateTree()
     else:
         _check_last_entries(store, stored)
+        _check_understood(store)
         tree = _load_tree(store, stored)
     head = sign(stored, signer)
     if signed is None or signed.size < stored.size:
@@ -101,7 +109,7 @@ def _begin_log(store: Store, clock: Callable[[], int], board: Board) -> StoredHe
     """
     empty = store.reader.head()
     time_ms = clock()
-    ledger = Ledger(Current({}, {}, {}, {}), board)
+    ledger = Ledger(Current({}, {}, {}, {}), board, time_ms)
     draft = Draft(0, Moment(time_ms, Policy(), bytes), ledger)
     sealed = seal(empty, empty, draft, ledger, StateTree())
     with store.writer.transaction() as transaction:
@@ -171,6 +179,20 @@ def _check_last_entries(store: Store, stored: StoredHead) -> None:
         raise DoubtfulStateError(f"the log does not end in a state entry: {error}") from error
     if state != stored.state:
         raise DoubtfulStateError("the log's last state entry is not the head's: damaged database")
+
+
+def _check_understood(store: Store) -> None:
+    """What a newer version wrote, this one may have to understand before it writes more."""
+    for kind in store.reader.kinds():
+        if kind in _MANY:
+            continue
+        for key, record in store.reader.records_of(kind):
+            try:
+                check_stored(key, Entry.decode(record.entry).payload, record.encode())
+            except VerificationError as error:
+                raise DoubtfulStateError(
+                    f"this is no database for this version: {error}"
+                ) from error
 
 
 def _load_tree(store: Store, stored: StoredHead) -> StateTree:

@@ -39,6 +39,9 @@ OptionalRootFile = Annotated[
     Path | None, typer.Option("--root", metavar="FILE", help="The next root, signed.")
 ]
 Exports = Annotated[list[Path], typer.Argument(metavar="DIR...", help="What mirrors exported.")]
+BackedUp = Annotated[
+    bool, typer.Option("--backed-up", help="The database was copied; make no copy of it here.")
+]
 BackupUrl = Annotated[
     str, typer.Option("--backup", metavar="URL", help="An older copy of the database.")
 ]
@@ -62,7 +65,7 @@ NodeListen = Annotated[
 ]
 Upstream = Annotated[
     str,
-    typer.Option(metavar="HOST:PORT", help="Where it finds the primary, if not at [nodes] listen."),
+    typer.Option(metavar="HOST:PORT", help="Where it finds the primary, if not at nodes.listen."),
 ]
 Zone = Annotated[str, typer.Option(help="The zone it answers (default: the origin).")]
 EtcdEndpoints = Annotated[

@@ -6,7 +6,6 @@ PEM in, PEM out, the time passed in.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -16,27 +15,21 @@ from typing import Final
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    load_pem_private_key,
-)
+from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from node.certificates import CERTIFICATE_DAYS, key_pem
 from node.errors import ConfigurationError
 from node.tls import Identity
 from registry.errors import Problem
+from registry.node_name import check_node_name
 
 # What kubeadm gives its authority.
 AUTHORITY_DAYS: Final = 3650
-# The longest that browsers took from public authorities (CA/Browser Forum, SC31).
-CERTIFICATE_DAYS: Final = 398
-# A node's clock may run behind the primary's.
+# A node's clock may run behind the primary's; of a short life only a part is given to that.
 CLOCK_SKEW: Final = timedelta(hours=1)
+CLOCK_SKEW_SHARE: Final = 1 / 20
 
-# A host name's label (RFC 1123, 2.1): it becomes a certificate's name and a metric's label.
-_NODE_NAME: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 # X.520's upper bound of a common name.
 _MAX_COMMON_NAME: Final = 64
 
@@ -67,12 +60,46 @@ class Names:
         except ValueError as error:
             raise Problem("address", f"{error}", "address") from None
 
+    @classmethod
+    def of(cls, texts: Sequence[str]) -> Names:
+        """Names from texts, each an address or else a host name."""
+        addresses = [text for text in texts if _is_address(text)]
+        return cls.parse([text for text in texts if text not in addresses], addresses)
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """All of them, addresses first."""
+        return (*map(str, self.addresses), *self.hosts)
+
     def alternative(self) -> x509.SubjectAlternativeName:
         """The extension that says so (RFC 5280, 4.2.1.6)."""
         return x509.SubjectAlternativeName(
             [x509.DNSName(host) for host in self.hosts]
             + [x509.IPAddress(address) for address in self.addresses]
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """How long a certificate is good: `days` from `now`, and a little before.
+
+    Never before `after`, a time since 1970: who was removed then had others.
+    """
+
+    now: datetime
+    days: float = CERTIFICATE_DAYS
+    after: datetime | None = None
+
+    @property
+    def begins(self) -> datetime:
+        """Before now, for clocks that are behind."""
+        begins = self.now - min(CLOCK_SKEW, timedelta(days=self.days) * CLOCK_SKEW_SHARE)
+        return begins if self.after is None else max(begins, self.after)
+
+    @property
+    def ends(self) -> datetime:
+        """The end."""
+        return self.now + timedelta(days=self.days)
 
 
 class Authority:
@@ -86,9 +113,9 @@ class Authority:
     def create(cls, name: str, now: datetime) -> Authority:
         """A new authority with a key of its own."""
         key = ec.generate_private_key(ec.SECP256R1())
-        subject = _subject(f"{name} node authority"[:_MAX_COMMON_NAME])
+        subject = _subject(f"{name} node authority")
         certificate = (
-            _builder(subject, subject, key.public_key(), now, AUTHORITY_DAYS)
+            _builder(subject, subject, key.public_key(), Life(now, AUTHORITY_DAYS))
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
             .add_extension(_key_usage(certifies=True), critical=True)
             .sign(key, hashes.SHA256())
@@ -112,52 +139,54 @@ class Authority:
     @property
     def identity(self) -> Identity:
         """Its certificate and key, to be kept."""
-        return Identity(self._certificate.public_bytes(Encoding.PEM), _key_pem(self._key))
+        return Identity(self._certificate.public_bytes(Encoding.PEM), key_pem(self._key))
 
-    def issue_server(self, names: Names, now: datetime) -> Identity:
-        """A certificate for the primary's listeners."""
-        common = names.hosts[0] if names.hosts else str(names.addresses[0])
-        return self._issue(common, names, _SERVER, now)
-
-    def issue_node(self, name: str, names: Names, now: datetime) -> Identity:
-        """A certificate for a node called `name`; Problem when the name is no label."""
-        return self._issue(check_node_name(name), names, _NODE, now)
-
-    def _issue(
-        self, common: str, names: Names, usage: Sequence[x509.ObjectIdentifier], now: datetime
-    ) -> Identity:
+    def issue_server(self, names: Names, now: datetime, days: float = CERTIFICATE_DAYS) -> Identity:
+        """A key and a certificate for the primary's listeners."""
         key = ec.generate_private_key(ec.SECP256R1())
+        return Identity(self.certify_server(names, key.public_key(), Life(now, days)), key_pem(key))
+
+    def issue_node(
+        self, name: str, names: Names, now: datetime, days: float = CERTIFICATE_DAYS
+    ) -> Identity:
+        """A key and a certificate for a node called `name`; Problem when it can be no node's."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        return Identity(
+            self.certify_node(name, names, key.public_key(), Life(now, days)), key_pem(key)
+        )
+
+    def certify_server(self, names: Names, key: ec.EllipticCurvePublicKey, life: Life) -> bytes:
+        """A certificate (PEM) of the listeners' own key."""
+        common = names.hosts[0] if names.hosts else names.texts[0]
+        return self._certify(_builder(_subject(common), self._subject, key, life), names, _SERVER)
+
+    def certify_node(
+        self, name: str, names: Names, key: ec.EllipticCurvePublicKey, life: Life
+    ) -> bytes:
+        """A certificate (PEM) of a node's own key; Problem when the name can be no node's."""
+        subject = _subject(check_node_name(name))
+        return self._certify(_builder(subject, self._subject, key, life), names, _NODE)
+
+    @property
+    def _subject(self) -> x509.Name:
+        return self._certificate.subject
+
+    def _certify(
+        self,
+        builder: x509.CertificateBuilder,
+        names: Names,
+        usage: Sequence[x509.ObjectIdentifier],
+    ) -> bytes:
         issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
-        certificate = (
-            _builder(
-                _subject(common[:_MAX_COMMON_NAME]),
-                self._certificate.subject,
-                key.public_key(),
-                now,
-                CERTIFICATE_DAYS,
-            )
-            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        return (
+            builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_key_usage(certifies=False), critical=True)
             .add_extension(x509.ExtendedKeyUsage(usage), critical=False)
             .add_extension(names.alternative(), critical=False)
             .add_extension(issuer, critical=False)
             .sign(self._key, hashes.SHA256())
+            .public_bytes(Encoding.PEM)
         )
-        return Identity(certificate.public_bytes(Encoding.PEM), _key_pem(key))
-
-
-def check_node_name(name: str) -> str:
-    """`name` if it can name a node; Problem otherwise."""
-    if not _NODE_NAME.fullmatch(name):
-        raise Problem(
-            "name", f"{name!r}: use lower-case letters, digits and dashes, 63 at most", "name"
-        )
-    return name
-
-
-def expires(certificate: bytes) -> datetime:
-    """When a PEM certificate ends; ConfigurationError when it is none."""
-    return _load(certificate).not_valid_after_utc
 
 
 def names_of(certificate: bytes) -> Names:
@@ -177,16 +206,25 @@ def _load(certificate: bytes) -> x509.Certificate:
         raise ConfigurationError(f"not a PEM certificate: {error}") from None
 
 
+def is_loopback(text: str) -> bool:
+    """Whether a name is an address of this machine alone."""
+    return _is_address(text) and ip_address(text).is_loopback
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
 def _subject(common: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)])
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common[:_MAX_COMMON_NAME])])
 
 
 def _builder(
-    subject: x509.Name,
-    issuer: x509.Name,
-    key: ec.EllipticCurvePublicKey,
-    now: datetime,
-    days: int,
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, life: Life
 ) -> x509.CertificateBuilder:
     return (
         x509.CertificateBuilder()
@@ -194,8 +232,8 @@ def _builder(
         .issuer_name(issuer)
         .public_key(key)
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - CLOCK_SKEW)
-        .not_valid_after(now + timedelta(days=days))
+        .not_valid_before(life.begins)
+        .not_valid_after(life.ends)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
     )
 
@@ -212,10 +250,6 @@ def _key_usage(*, certifies: bool) -> x509.KeyUsage:
         encipher_only=False,
         decipher_only=False,
     )
-
-
-def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
-    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
 def authority_digest(certificate: bytes) -> bytes:

@@ -3,55 +3,63 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from time import monotonic, time
 from typing import Any, Final
 
-from node.feed import Feed, FeedLimits
+from node.feed import Feed
+from node.identity_files import IdentityFiles
 from node.listener import Handlers, Listener
-from node.log_http import LogServer
 from node.logging import get_logger
 from node.replication_service import ReplicationService, Sources
 from node.root_expiry import tell_of_expiry
-from node.snapshot_files import SnapshotFiles
-from node.snapshot_maker import SnapshotMaker
 from node.stream_events import batch_event
 from node.tile_files import TileFiles
-from node.tls import read_certificates
 from node.workers import READ_THREADS, Workers
-from primary import pki
+from primary.aligner import Aligner
 from primary.board_room import BoardRoom
-from primary.changes import Change
 from primary.clock import clock_ms
-from primary.cosigner_keys import CosignerKeys
 from primary.desk.office import Office
 from primary.freshness import Freshness
 from primary.head import Head
 from primary.intake import Intake
 from primary.listening import open_listeners
+from primary.membership.membership import Membership
 from primary.metrics import PrimaryMetrics
+from primary.parts import feed_limits, log_server, lookup_child, public_gate, snapshot_maker
 from primary.proposals import Proposals
 from primary.public_log import PublicLog
 from primary.published_log import PrimaryLog
-from primary.registering.asking import check_direct, take_any
+from primary.registering.asking import take_any
+from primary.rotation.keeper import Keeper
+from primary.rotation.keeper import Sources as SetSources
+from primary.rotation.looking import Prober
+from primary.rotation.trying import PortTrier
+from primary.rotation.trying import Sources as TrySources
 from primary.sequencer import Committed, Sequencer
-from primary.services.administration import About, AdministrationService
+from primary.services.administration import About, AdministrationService, Lapses
+from primary.services.announcing import Announcing
 from primary.services.backlog import Backlog
 from primary.services.board_service import BoardService
 from primary.services.bulk import BulkSubmission
 from primary.services.cosignature_reports import CosignatureReports, ReportSources
+from primary.services.joining import JoiningService
+from primary.services.looking import LookingService
 from primary.services.queries import Queries
 from primary.services.registering import RegisteringService
 from primary.services.registry_service import RegistryService
+from primary.services.trying import Trying
 from primary.settings import PrimarySettings
 from primary.signing_keys import SigningKeys
 from primary.store.errors import FencedError, StoreUnavailableError
 from primary.store.store import Store
 from primary.tile_keeper import TileKeeper
+from primary.web.serving import open_page
+from registry.node_name import is_node_name
 
 # From the end of the last commit until streams that do not end are cut.
 STREAMS_SECONDS: Final = 2.0
@@ -70,6 +78,7 @@ class Opened:
     store: Store
     sequencer: Sequencer
     tile_files: TileFiles
+    certificates: IdentityFiles
     metrics: PrimaryMetrics
 
 
@@ -81,31 +90,34 @@ class Primary:
         self._opened = opened
         self._metrics = opened.metrics
         self._pool = Workers("read", READ_THREADS)
-        self._log = PublicLog(head, Feed(head.size, _feed_limits(settings)))
+        self._log = PublicLog(head, Feed(head.size, feed_limits(settings)))
         self._intake = Intake(opened.sequencer, settings.intake.waiting_changes, self._announce)
         self._tiles = TileKeeper(opened.tile_files, reader.leaf_hashes, self._pool)
-        self._snapshots = SnapshotMaker(
-            SnapshotFiles(settings.snapshots_dir),
-            [sys.executable, "-m", "primary.snapshot_process", str(opened.settings_file)],
-            settings.snapshot_every,
-            self._metrics.snapshot_seconds.set,
-        )
+        self._snapshots = snapshot_maker(settings, opened.settings_file, opened.metrics)
         self._freshness = Freshness(self._log, opened.keys.freshness, self._is_newest)
-        self._log_server = LogServer(
-            settings.log.listen,
-            PrimaryLog(self._log, opened.tile_files, reader),
-            connections=settings.log.connections,
-            per_client=settings.log.connections_per_client,
+        log = PrimaryLog(self._log, opened.tile_files, reader)
+        self._log_server = log_server(settings, log)
+        self._membership = Membership(
+            settings, opened.certificates, opened.keys.log, opened.metrics
         )
+        self._aligner = Aligner(opened.keys.log, self._intake, reader=reader, pool=self._pool)
         self._room = BoardRoom(
             opened.keys.log,
             Proposals(settings.proposals_dir),
             self._intake,
+            self._aligner,
             reader=reader,
             pool=self._pool,
+            on_removed=self._membership.members.remove,
         )
+        self._keeper = self._make_keeper()
+        self._held_back = 0
         self._office = Office(
-            settings, self._intake.submit, clock_ms, self._metrics.lapses_held_back.set
+            settings,
+            self._intake.submit,
+            clock_ms,
+            self._note_held_back,
+            lambda: self._room.board,
         )
         # Anyone, and this machine's owner, who is trusted.
         self._bulks = [
@@ -116,9 +128,21 @@ class Primary:
                 settings.public.idle_seconds,
                 admit=admit,
             )
-            for admit in (_public_gate(settings), take_any)
+            for admit in (public_gate(settings), take_any)
         ]
         self._listeners = self._make_listeners()
+        self._lookup = lookup_child(settings, opened.settings_file)
+        self._page = open_page(
+            settings,
+            office=self._office,
+            intake=self._intake,
+            log=self._log,
+            reader=reader,
+            tiles=self._tiles,
+            pool=self._pool,
+            keys=lambda: opened.keys.log.chain,
+            admit=public_gate(settings),
+        )
         self._watch()
 
     async def run(self, stop: asyncio.Event, set_phase: Callable[[str], None]) -> None:
@@ -130,9 +154,12 @@ class Primary:
         head = self._log.head
         lost = await self._pool.run(self._opened.store.reader.first_size)
         await self._pool.run(self._tiles.catch_up, head.size, head.root, lost)
+        await self._membership.members.refresh()
         for listener in self._listeners:
             await listener.start()
         self._log_server.start()
+        if self._lookup is not None:
+            self._lookup.start()
         set_phase("")
         _log.info("primary.ready", origin=self._opened.settings.origin, size=head.size)
         parts = [
@@ -142,8 +169,11 @@ class Primary:
                 self._intake.wait_stopped(),
                 self._tiles.run(),
                 self._freshness.run(self._opened.settings.freshness_seconds),
-                self._align(stop),
+                self._aligner.run(),
                 self._office.run(),
+                self._membership.run(),
+                self._keeper.run(),
+                *([self._page.run()] if self._page else []),
             )
         ]
         try:
@@ -160,15 +190,21 @@ class Primary:
             return
         head = committed.head
         self._metrics.batches.inc()
+        self._metrics.batch_entries.observe(len(committed.batch.entries))
         self._show(head)
         self._log.grow(head, batch_event(committed.batch))
         self._tiles.offer(committed.batch.start, committed.leaf_hashes)
         self._snapshots.log_grew(head.size)
 
-    async def _align(self, stop: asyncio.Event) -> None:
-        """What the board ordered before the last start is done now; then nothing, until `stop`."""
-        await self._room.align_all()
-        await stop.wait()
+    def _note_held_back(self, registrations: int) -> None:
+        self._held_back = registrations
+        self._metrics.lapses_held_back.set(registrations)
+
+    def _lapses(self) -> Lapses:
+        """What the board is to look at, and what it has decided."""
+        decided = self._room.board.lapses_at(time())
+        points = self._office.points.names
+        return Lapses(self._held_back, decided.line() if decided else "", points)
 
     async def _is_newest(self) -> bool:
         """Whether the head is the log's still; FencedError when another primary wrote since.
@@ -205,27 +241,57 @@ class Primary:
     async def _end(self, parts: list[asyncio.Task[Any]]) -> None:
         await asyncio.gather(*(listener.stop(0) for listener in self._listeners))
         await asyncio.to_thread(self._log_server.close)
+        if self._lookup is not None:
+            await self._lookup.stop()
         for part in parts:
             part.cancel()
         await asyncio.gather(*parts, return_exceptions=True)
         await self._snapshots.close()
         await self._tiles.close()
+        if self._page is not None:
+            self._page.close()
         self._office.close()
+        self._membership.close()
         self._pool.close()
 
     def _make_listeners(self) -> list[Listener]:
         settings, reader = self._opened.settings, self._opened.store.reader
         queries = Queries(reader, self._log, self._pool)
+        public, trusted = (
+            RegistryService(self._intake, queries, bulk, self._metrics, admit=admit).service()
+            for bulk, admit in zip(self._bulks, (public_gate(settings), take_any), strict=True)
+        )
+        board = BoardService(self._room, reader, self._pool).service()
+        registering = RegisteringService(self._office.desk, self._metrics).service()
+        joining = self._make_joining()
+        looking = LookingService(self._office.points).service()
+        return open_listeners(
+            settings,
+            public=[public, board, registering, joining.joining()],
+            nodes=[self._make_replication().service(), joining.membership(), looking],
+            local=[self._make_administration().service(), trusted, board],
+            files=self._opened.certificates,
+            gate=self._membership.members,
+        )
+
+    def _make_joining(self) -> JoiningService:
+        announcing = Announcing(self._keeper, self._opened.settings.set.dns_port)
+        trying = Trying(self._make_trier())
+        return JoiningService(
+            self._membership.reception, {**announcing.handlers(), **trying.handlers()}
+        )
+
+    def _make_replication(self) -> ReplicationService:
+        signer = self._opened.keys.log
         backlog = Backlog(
             self._log,
-            reader,
-            self._opened.keys.log,
+            self._opened.store.reader,
+            signer,
             self._pool,
             tiles=self._tiles,
             snapshots=self._snapshots,
-            stream_limit=settings.stream_limit,
+            stream_limit=self._opened.settings.stream_limit,
         )
-        signer = self._opened.keys.log
         sources = Sources(
             self._log,
             backlog,
@@ -234,26 +300,52 @@ class Primary:
             self._pool,
             lambda: signer.chain,
         )
-        about = About(version("smtp-registry"), settings.origin, self._opened.store.kind)
-        public, trusted = (
-            RegistryService(self._intake, queries, bulk, self._metrics, admit=admit).service()
-            for bulk, admit in zip(self._bulks, (_public_gate(settings), take_any), strict=True)
+        return ReplicationService(sources, self._reports())
+
+    def _make_administration(self) -> AdministrationService:
+        origin, store = self._opened.settings.origin, self._opened.store
+        return AdministrationService(
+            About(version("smtp-registry"), origin, store.kind),
+            self._log,
+            self._snapshots,
+            certificate=self._membership.own,
+            lapses=self._lapses,
+            keeper=self._keeper,
         )
-        board = BoardService(self._room, reader, self._pool).service()
-        return open_listeners(
-            settings,
-            public=[
-                public,
-                board,
-                RegisteringService(self._office.desk, self._metrics).service(),
-            ],
-            nodes=[ReplicationService(sources, self._reports()).service()],
-            local=[
-                AdministrationService(about, self._log, self._snapshots).service(),
-                trusted,
-                board,
-            ],
+
+    def _make_keeper(self) -> Keeper:
+        settings = self._opened.settings
+        return Keeper(
+            settings.set,
+            SetSources(
+                self._opened.store.reader,
+                self._pool,
+                self._intake.submit,
+                lambda: frozenset(filter(is_node_name, self._room.board.mirrors)),
+                lambda: self._log.cosignatures.vouched,
+                lambda: self._log.head.size,
+                settings.set.zone or settings.origin,
+                settings.lab,
+            ),
         )
+
+    def _make_trier(self) -> PortTrier:
+        settings, files = self._opened.settings, self._opened.certificates
+        find = self._membership.members.find
+        sources = TrySources(
+            self._opened.store.reader,
+            self._pool,
+            self._office.resolvers,
+            self._keeper.announced,
+            lambda name: node.names if (node := find(name)) else (),
+            lambda: frozenset(self._room.board.mirrors),
+            lambda: self._log.cosignatures.vouched,
+            lambda: files.look().authority,
+            settings.origin,
+            settings.set.zone or settings.origin,
+            settings.lab,
+        )
+        return PortTrier(sources, Prober(settings.set.dns_port, settings.set.probe_from), monotonic)
 
     def _reports(self) -> Handlers:
         settings, signer = self._opened.settings, self._opened.keys.log
@@ -261,7 +353,7 @@ class Primary:
             self._log,
             self._tiles,
             self._pool,
-            CosignerKeys(settings.cosigners_dir, settings.origin),
+            self._membership.cosigners,
             lambda: signer.chain,
             settings.data_dir,
             self._metrics,
@@ -269,32 +361,23 @@ class Primary:
         return {"ReportCosignature": CosignatureReports(sources, self._log.cosignatures).handler()}
 
     def _watch(self) -> None:
-        settings, head = self._opened.settings, self._log.head
-        self._show(head)
-        certificate = read_certificates(settings.tls.certificate)
-        self._metrics.certificate_expires.set(pki.expires(certificate).timestamp())
+        self._show(self._log.head)
         self._metrics.watch_root(lambda: self._opened.keys.log.chain.current)
         tell_of_expiry(self._opened.keys.log.chain.current)
         self._metrics.watch_queue(lambda: self._intake.waiting)
         self._metrics.watch_tiles(lambda: self._tiles.files.size)
         self._metrics.watch_feed(self._log.feed)
+        self._metrics.watch_disk(self._opened.settings.data_dir)
         self._metrics.watch_cosignatures(self._log.cosignatures)
+        members = self._keeper.members
+        self._metrics.watch_set(
+            lambda: len(members), lambda: sum(one.is_in_set for one in list(members.values()))
+        )
 
     def _show(self, head: Head) -> None:
         self._metrics.log_size.set(head.size)
+        self._metrics.checkpoint_time.set(head.committed_ms / 1000)
         self._metrics.live_keys.set(head.state.live_keys)
-
-
-def _public_gate(settings: PrimarySettings) -> Callable[[Change], None]:
-    """What anyone may have without showing anything."""
-    return check_direct if settings.asks_proofs else take_any
-
-
-def _feed_limits(settings: PrimarySettings) -> FeedLimits:
-    nodes = settings.nodes
-    return FeedLimits(
-        nodes.subscribers, nodes.subscribers_per_node, nodes.buffered_events, nodes.buffered_bytes
-    )
 
 
 async def _first_of(parts: Sequence[asyncio.Task[Any]]) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from node.errors import ConfigurationError
 from node.tile_files import TileFiles
@@ -30,7 +30,8 @@ from primary.store.values import (
     RecordRow,
     StoredHead,
 )
-from registry.batch import open_signed_state
+from primary.store.writer import WriteTransaction
+from registry.batch import SignedState
 from registry.contact import Commitment, Opening, check_opening
 from registry.entry import Entry
 from registry.errors import ForkError, ProofError, RootMismatchError, StateMismatchError
@@ -40,7 +41,8 @@ from registry.limits import HASH_BYTES
 from registry.merkle import CompactRange, leaf_hash
 from registry.registration import Registration
 from registry.root_chain import RootChain
-from registry.snapshot import SnapshotReader, SnapshotRecord
+from registry.snapshot import SnapshotPosition, SnapshotReader, SnapshotRecord
+from registry.state import State
 from registry.state_tree import StateTree, slot
 
 SNAPSHOT_NAME: Final = "replica.snapshot"
@@ -111,7 +113,7 @@ def roots_in(directory: Path) -> list[bytes]:
     """The board's roots in an export, unverified; ConfigurationError if it is none."""
     try:
         with (directory / SNAPSHOT_NAME).open("rb") as file:
-            records = iter(SnapshotReader(iter(lambda: file.read(CHUNK_BYTES), b"")))
+            records = iter(_reader(file))
             return [
                 Entry.decode(record.record().entry).payload
                 for record in records
@@ -132,61 +134,98 @@ def recover(
 ) -> Recovered:
     """Fills an empty database, the tiles and the checkpoint file with what a mirror exported.
 
-    ConfigurationError: the database holds something. VerificationError: the export is not what
-    the registry signed; then the database is as it was.
+    ConfigurationError: the database holds something; SchemaError: of another version.
+    VerificationError: the export is not what the registry signed. Then it is as it was.
     """
-    store.migrate()
-    empty = store.reader.head()
-    if empty.size:
-        raise ConfigurationError("the database is not empty: recover into a new one")
+    empty = _empty_head(store)
     with (exported.directory / SNAPSHOT_NAME).open("rb") as file:
-        reader = SnapshotReader(iter(lambda: file.read(CHUNK_BYTES), b""))
-        signed = reader.header.signed_state
-        _, entry, state = open_signed_state(signed, signer.chain)
+        reader = _reader(file)
         position = reader.header.open(signer.chain)
-        size = position.checkpoint.size
         with store.writer.transaction() as transaction:
-            held = _Held()
-            records = iter(reader)
-            while some := list(islice(records, RECORDS_AT_ONCE)):
-                transaction.load(_rows(some, held))
-            tree = StateTree.build(iter(held.slots))
-            if (tree.live, tree.root) != (state.live_keys, state.state_root):
-                raise StateMismatchError("the records do not lead to the state that was signed")
+            held = _load_records(reader, transaction)
+            _check_state(position.state, held)
             people, keys_lost, contacts_lost = _people(held, backup)
             transaction.load(people)
-            before = CompactRange(size - 1, tuple(reversed(signed.audit_path)))
-            after = StoredHead(
-                position.compact_range,
-                before,
-                state,
-                len(held.holders),
-                held.registrations.total(),
-                entry.time_ms,
-            )
-            closing = CommitRows(
-                boundaries=[BoundaryRow(size, size - 1, after.root, after.committed_ms)],
-                entries=[(size - 1, signed.state_entry)],
-            )
+            after, closing = _closing(reader.header.signed_state, position, held)
             transaction.append(empty, after, closing)
+    size = position.checkpoint.size
+    _write_tiles(exported.directory, size, tiles)
+    _write_checkpoint(exported.note, checkpoint_file)
+    return Recovered(size, exported.root, len(held.slots), keys_lost, contacts_lost)
+
+
+def _empty_head(store: Store) -> StoredHead:
+    """The head of a database that is ready and holds nothing."""
+    if store.revision() is None:
+        store.migrate()
+    store.check_schema()
+    head = store.reader.head()
+    if head.size:
+        raise ConfigurationError("the database is not empty: recover into a new one")
+    return head
+
+
+def _load_records(reader: SnapshotReader, transaction: WriteTransaction) -> _Held:
+    """Writes every record; what they hold together."""
+    held = _Held()
+    records = iter(reader)
+    while some := list(islice(records, RECORDS_AT_ONCE)):
+        transaction.load(_rows(some, held))
+    return held
+
+
+def _check_state(state: State, held: _Held) -> None:
+    """StateMismatchError unless these are the records that the registry signed."""
+    tree = StateTree.build(iter(held.slots))
+    if (tree.live, tree.root) != (state.live_keys, state.state_root):
+        raise StateMismatchError("the records do not lead to the state that was signed")
+
+
+def _closing(
+    signed: SignedState, position: SnapshotPosition, held: _Held
+) -> tuple[StoredHead, CommitRows]:
+    """Where the log stands, and the entry that ended its last batch."""
+    size = position.checkpoint.size
+    head = StoredHead(
+        position.compact_range,
+        CompactRange(size - 1, tuple(reversed(signed.audit_path))),
+        position.state,
+        len(held.holders),
+        held.registrations.total(),
+        Entry.decode(signed.state_entry).time_ms,
+    )
+    rows = CommitRows(
+        boundaries=[BoundaryRow(size, size - 1, head.root, head.committed_ms)],
+        entries=[(size - 1, signed.state_entry)],
+    )
+    return head, rows
+
+
+def _write_tiles(directory: Path, size: int, tiles: TileFiles) -> None:
     at = 0
-    for leaves in _leaves(exported.directory, [size]):
+    for leaves in _leaves(directory, [size]):
         tiles.append(leaves, at)
         at += len(leaves)
     tiles.sync()
+
+
+def _write_checkpoint(note: bytes, checkpoint_file: CheckpointFile) -> None:
     checkpoint_file.lock()
     try:
         checkpoint_file.read()
-        checkpoint_file.write(exported.note)
+        checkpoint_file.write(note)
     finally:
         checkpoint_file.close()
-    return Recovered(size, exported.root, len(held.slots), keys_lost, contacts_lost)
+
+
+def _reader(file: BinaryIO) -> SnapshotReader:
+    return SnapshotReader(iter(lambda: file.read(CHUNK_BYTES), b""))
 
 
 def _look(directory: Path, chain: RootChain) -> Exported:
     try:
         with (directory / SNAPSHOT_NAME).open("rb") as file:
-            header = SnapshotReader(iter(lambda: file.read(CHUNK_BYTES), b"")).header
+            header = _reader(file).header
     except OSError as error:
         raise ConfigurationError(f"{directory} is no export of a mirror: {error}") from error
     checkpoint = header.open(chain).checkpoint
@@ -217,7 +256,11 @@ def _rows(records: Sequence[SnapshotRecord], held: _Held) -> CommitRows:
         if entry.kind == Kind.HOLDER:
             held.holders.append((entry.key, each))
         elif entry.kind == Kind.REGISTRATION:
-            holder_id = Registration.decode(entry.payload).holder_id
+            registration = Registration.decode(entry.payload)
+            holder_id = registration.holder_id
+            # What came before is not known: as if it had been so from its first day on.
+            rows.tally.count(entry.key, None, registration, registration.registered_ms)
+            rows.tally_ms = max(rows.tally_ms, entry.time_ms)
             held.registrations[holder_id] += 1
         held.slots.append(slot(each.state_key, record.index, leaf))
         rows.entries.append((record.index, record.entry))

@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from node.errors import ConfigurationError
 from node.files import write_atomic
+from node.scaffold import DIRECTORY_MODE, PUBLIC_MODE
 from node.tile_files import TileFiles
 from primary.board_changes import PublishRoot
 from primary.checkpoint_file import CheckpointFile
 from primary.clock import clock_ms
 from primary.keys import Keys
 from primary.log_signer import LogSigner
+from primary.membership.roll import Roll
+from primary.membership.values import HOUR_MS
 from primary.opening import open_sequencer
 from primary.recovery import Exported, Recovered, recover, roots_in, survey
 from primary.rules import Policy
-from primary.scaffold import DIRECTORY_MODE, PUBLIC_MODE
 from primary.settings import PrimarySettings
 from primary.signing_keys import SigningKeys, check_keys, load_keys
+from primary.store.errors import StoreUnavailableError
 from primary.store.store import Store
 from registry.errors import Problem
 from registry.note import encode_base64
+
+# For mirrors that the backup's roll does not know, or that are away: they come by themselves.
+ADOPTION_MS: Final = 7 * 24 * HOUR_MS
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +92,19 @@ def recover_primary(
         done = recover(exports[0], signer, store, checkpoint_file, tiles, backup=kept)
     if kept is not None:
         kept.close()
+    _restore_roll(settings, backup)
     _publish(settings, signer, signer.chain.notes[-1])
     return done
+
+
+def _restore_roll(settings: PrimarySettings, backup: str) -> None:
+    """Who followed goes on: by the backup's roll, and whoever is not on it by its certificate."""
+    with closing(Roll(settings.store_url)) as roll:
+        roll.adopt_until(clock_ms() + ADOPTION_MS)
+        if backup:
+            # One of an older program has no roll.
+            with closing(Roll(backup)) as kept, suppress(StoreUnavailableError):
+                roll.put_all(kept.nodes())
 
 
 def publish_root(settings: PrimarySettings, root: Path) -> int:

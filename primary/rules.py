@@ -28,11 +28,12 @@ from primary.changes import (
     Withdraw,
     WithdrawHolder,
 )
+from primary.registering.asking import check_address
 from registry.address import Address
 from registry.contact import Commitment, ContactValue, Opening, commit
 from registry.errors import Problem
 from registry.holder import Holder
-from registry.kinds import Status
+from registry.kinds import ContactField, Status
 from registry.registration import Registration
 
 
@@ -198,7 +199,7 @@ def _withdraw_holder(change: WithdrawHolder, view: View, _moment: Moment) -> Eff
 
 
 def _register(change: Register, view: View, moment: Moment) -> Effect:
-    _check_address(change.address, moment.policy)
+    check_address(change.address, lab=moment.policy.lab)
     _own_account(change, view)
     current = view.registration(change.address)
     if current is None:
@@ -222,18 +223,20 @@ def _update(change: Update, view: View, _moment: Moment) -> Effect:
     version, current = _own_registration(change, view)
     if _same_names(change, current):
         return Unchanged(version)
-    registration = replace(current, host=change.host, domain=change.domain)
+    # Nobody has looked at these names.
+    registration = replace(current, host=change.host, domain=change.domain, verified_ms=0)
     return PutRegistration(change.address, registration, new=False)
 
 
 def _admit(change: Admit, view: View, moment: Moment) -> Effect:
-    _check_address(change.address, moment.policy)
+    check_address(change.address, lab=moment.policy.lab)
     _own_account(change, view)
     found = view.registration(change.address)
     if (found[1].holder_id if found else b"") != change.replaces:
         raise Problem("version", f"{change.address} has just changed hands; look again", "address")
     registration = Registration(
-        change.holder_id, change.host, change.domain, Status.NEW, moment.time_ms
+        *(change.holder_id, change.host, change.domain, Status.NEW, moment.time_ms),
+        verified_ms=moment.time_ms,
     )
     if found is None:
         return PutRegistration(change.address, registration, new=True)
@@ -247,12 +250,13 @@ def _admit(change: Admit, view: View, moment: Moment) -> Effect:
         )
     status = Status.NEW if current.status is Status.LAPSED else current.status
     kept = replace(current, host=change.host, domain=change.domain, status=status, reason="")
-    return (
-        Unchanged(version) if kept == current else PutRegistration(change.address, kept, new=False)
-    )
+    if kept == current:
+        return Unchanged(version)
+    verified = replace(kept, verified_ms=moment.time_ms)
+    return PutRegistration(change.address, verified, new=False)
 
 
-def _set_status(change: SetStatus, view: View, _moment: Moment) -> Effect:
+def _set_status(change: SetStatus, view: View, moment: Moment) -> Effect:
     found = view.registration(change.address)
     if found is None or found[1].holder_id != change.holder_id:
         raise Problem("not_found", f"{change.address} is not this holder's", "address")
@@ -261,6 +265,9 @@ def _set_status(change: SetStatus, view: View, _moment: Moment) -> Effect:
     changed = replace(current, status=change.status, reason=change.reason)
     if changed == current:
         return Unchanged(version)
+    if change.status in (Status.ACTIVE, Status.NEW):
+        # It held when the week was over, or holds again.
+        changed = replace(changed, verified_ms=moment.time_ms)
     return PutRegistration(change.address, changed, new=False)
 
 
@@ -337,16 +344,6 @@ def _check_version(change: Change, version: int) -> None:
         )
 
 
-def _check_address(address: Address, policy: Policy) -> None:
-    special = None if policy.lab else address.special_purpose()
-    if special is not None:
-        raise Problem(
-            "address_special",
-            f"{address} cannot be a public mail server's ({special}); register a global address",
-            "address",
-        )
-
-
 def _same_names(change: NameChange, registration: Registration) -> bool:
     return (change.host, change.domain) == (registration.host, registration.domain)
 
@@ -357,7 +354,7 @@ def _same_contact(change: ContactChange, view: View) -> bool:
 
 
 def _value(contact: Contact) -> ContactValue:
-    return ContactValue(contact.opening.field, contact.opening.value, contact.public)
+    return ContactValue(ContactField(contact.opening.field), contact.opening.value, contact.public)
 
 
 def _put_holder(

@@ -13,11 +13,11 @@ from typing import Final
 
 import uvloop
 
-from node.http import MonitoringServer
+from node.monitoring import Monitoring
 from node.tile_files import TileFiles
-from node.tls import read_certificates
 from primary.checkpoint_file import CheckpointFile
 from primary.clock import clock_ms
+from primary.membership.own_certificate import open_certificates
 from primary.metrics import PrimaryMetrics
 from primary.mirror_heads import check_mirrors
 from primary.opening import begin_board, open_sequencer
@@ -57,7 +57,8 @@ def run(settings: PrimarySettings, settings_file: Path) -> None:
     sys.setswitchinterval(SWITCH_SECONDS)
     keys = load_keys(settings)
     metrics, phase = PrimaryMetrics(), _Phase()
-    monitoring = MonitoringServer(settings.http.listen, metrics.registry, phase.get)
+    http = settings.http
+    monitoring = Monitoring(http.listen, http.health, metrics.registry, phase.get)
     monitoring.start()
     try:
         with (
@@ -78,8 +79,8 @@ def _opened(
     try:
         store.check_schema()
         keys.log.restore(store.reader)
-        authority = read_certificates(settings.tls.ca)
-        check_mirrors(settings.mirrors, authority, store.reader, keys.log)
+        certificates = open_certificates(settings, keys.log.chain.current)
+        check_mirrors(settings.mirrors, certificates.now.authority, store.reader, keys.log)
         sequencer = open_sequencer(
             store,
             keys.log,
@@ -91,7 +92,9 @@ def _opened(
             begin_board(sequencer, keys.log)
             check_keys(keys, sequencer.head.size)
             tiles = TileFiles(settings.tiles_dir)
-            yield Opened(settings, settings_file, keys, store, sequencer, tiles, metrics)
+            yield Opened(
+                settings, settings_file, keys, store, sequencer, tiles, certificates, metrics
+            )
         finally:
             sequencer.close()
     finally:

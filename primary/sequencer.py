@@ -31,7 +31,7 @@ from registry.batch import Batch
 from registry.board import Board
 from registry.errors import Problem, RegistryError
 from registry.limits import MAX_CHANGES_PER_BATCH, SALT_BYTES
-from registry.state_tree import StateTree
+from registry.state_tree import Location, StateProof, StateTree
 
 # A whole request of a bulk stream. The syncs of a transaction cost as much as deciding a batch;
 # beyond ten, whoever came first would wait longer for the others than for the disk.
@@ -142,6 +142,10 @@ class Sequencer:
         seconds = time.perf_counter() - started
         return [_committed(part, head, seconds) for part, head in zip(decided, heads, strict=True)]
 
+    def prove(self, state_key: bytes) -> tuple[Head, StateProof, Location | None]:
+        """What the state holds about a key, at the head; for the thread that commits."""
+        return self._head, self._tree.prove(state_key), self._tree.get(state_key)
+
     def close(self) -> None:
         """Lets another sequencer have the checkpoint file."""
         self._checkpoint_file.close()
@@ -167,7 +171,7 @@ class Sequencer:
         time_ms = max(self._clock(), self._stored.committed_ms)
         self._prune(transaction, time_ms)
         moment = Moment(time_ms, self._policy, _new_salt)
-        ledger = Ledger(transaction.current(wanted(changes)), self._signer.board)
+        ledger = Ledger(transaction.current(wanted(changes)), self._signer.board, time_ms)
         decided: list[_Decided] = []
         before, sealed = self._stored, None
         rest = changes

@@ -23,6 +23,7 @@ from registry.decision import (
     OfRegistration,
     Remove,
     Restore,
+    SetLapses,
     SetPolicy,
     Suspend,
     Target,
@@ -31,6 +32,7 @@ from registry.entry import Entry
 from registry.errors import BoardError, LimitError
 from registry.kinds import Kind, Operation, Status
 from registry.limits import ROOT_KEY_BYTES
+from registry.member import member_name
 from registry.registration import Registration, outline_registration
 from registry.root import Policies
 from registry.root_chain import RootChain, SignedRoot
@@ -61,7 +63,9 @@ class Board:
     `chain` may be further than the log is here; `version` is that of the newest root in the log,
     0 before the first. `suspensions` are the decisions that hold, by what they suspend; `mirrors`
     are those admitted; `policies` are the root's with what was decided since; `stale_after_s` is
-    the time, in seconds since 1970, until which staleness was extended, 0 if it was not.
+    the time, in seconds since 1970, until which staleness was extended, 0 if it was not; `lapses`
+    is what was decided last about them. `removals` says when mirrors were removed last, in
+    milliseconds since 1970; one that was admitted again has it still: it has to join anew first.
     """
 
     chain: RootChain
@@ -70,6 +74,8 @@ class Board:
     mirrors: frozenset[str] = frozenset()
     policies: Policies = field(default_factory=Policies)
     stale_after_s: int = 0
+    lapses: SetLapses | None = None
+    removals: Mapping[str, int] = field(default_factory=dict)
     _prefixes: tuple[OfPrefix, ...] = ()
 
     @classmethod
@@ -91,7 +97,7 @@ class Board:
             elif entry.kind == Kind.DECISION:
                 signed = SignedDecision.decode(entry.payload)
                 board.check_signatures(signed)
-                board = board.with_decision(signed)
+                board = board.with_decision(signed, entry.time_ms)
         return board
 
     def after(self, entry: Entry) -> Board:
@@ -103,6 +109,9 @@ class Board:
             if entry.operation == Operation.PUT and self._concerns(entry.payload):
                 self.check_registration(Address(entry.key), Registration.decode(entry.payload))
             return self
+        if entry.kind == Kind.MEMBER:
+            self.check_member(entry)
+            return self
         if entry.kind not in (Kind.ROOT, Kind.DECISION):
             return self
         if entry.operation != Operation.PUT:
@@ -113,7 +122,7 @@ class Board:
         self.check_decision(signed, entry.time_ms / 1000)
         if entry.key != signed.decision.identifier:
             raise BoardError("a decision under the name of another")
-        return self.with_decision(signed)
+        return self.with_decision(signed, entry.time_ms)
 
     def with_chain(self, chain: RootChain) -> Board:
         """With a chain that was extended elsewhere: its roots hold for checkpoints at once."""
@@ -164,8 +173,8 @@ class Board:
             raise BoardError(f"decided under root {signed.decision.root_version}, which is unknown")
         SignedText.parse(signed.note).check(root.board, root.threshold, NAMESPACE)
 
-    def with_decision(self, signed: SignedDecision) -> Board:
-        """After a decision that was checked."""
+    def with_decision(self, signed: SignedDecision, time_ms: int) -> Board:
+        """After a decision that was checked, of an entry of this time."""
         match signed.decision.act:
             case Suspend(target):
                 return self._suspending({**self.suspensions, target: signed})
@@ -175,11 +184,14 @@ class Board:
             case Admit(mirror):
                 return replace(self, mirrors=self.mirrors | {mirror})
             case Remove(mirror):
-                return replace(self, mirrors=self.mirrors - {mirror})
-            case SetPolicy(name, value):
-                return replace(self, policies=self.policies.having(name, value))
-            case ExtendStaleness(until_s):
-                return replace(self, stale_after_s=max(self.stale_after_s, until_s))
+                removals = MappingProxyType({**self.removals, mirror: time_ms})
+                return replace(self, mirrors=self.mirrors - {mirror}, removals=removals)
+            case act:
+                return self._ruling(act)
+
+    def lapses_at(self, now_s: float) -> SetLapses | None:
+        """What the board has decided about lapses for this time; None: the usual limit holds."""
+        return self.lapses if self.lapses is not None and now_s < self.lapses.until_s else None
 
     def suspension(self, address: Address, holder_id: bytes) -> SignedDecision | None:
         """The decision that suspends a registration; None if none does."""
@@ -199,6 +211,20 @@ class Board:
             raise BoardError(f"{address} is suspended without a decision of the board")
         if not is_suspended and decided is not None:
             raise BoardError(f"{address} is put, though the board has suspended it")
+
+    def check_member(self, entry: Entry) -> None:
+        """BoardError if a mirror is put that the board has not admitted."""
+        if entry.operation == Operation.PUT and member_name(entry.key) not in self.mirrors:
+            raise BoardError(f"{member_name(entry.key)} is a member without the board's admission")
+
+    def _ruling(self, act: SetPolicy | ExtendStaleness | SetLapses) -> Board:
+        match act:
+            case SetPolicy(name, value):
+                return replace(self, policies=self.policies.having(name, value))
+            case ExtendStaleness(until_s):
+                return replace(self, stale_after_s=max(self.stale_after_s, until_s))
+            case SetLapses():
+                return replace(self, lapses=act)
 
     def _concerns(self, payload: bytes) -> bool:
         """Whether a registration has to be looked at; most of the time none has."""

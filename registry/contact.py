@@ -12,13 +12,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-import phonenumbers
-from email_validator import EmailNotValidError, validate_email
-
 from registry.errors import MalformedError, Problem, ProofError
 from registry.kinds import ContactField
 from registry.limits import HASH_BYTES, SALT_BYTES
-from registry.messages import by_number, known
+from registry.messages import by_number, known_or_number
 from registry.names import parse_domain
 from registry.wire.v1 import log_pb2
 
@@ -31,6 +28,9 @@ MAX_LOCAL_PART_BYTES: Final = 64
 MAX_TELEPHONE_CHARACTERS: Final = 60
 # Of the country; a number without it is not international.
 _TELEPHONE_CHARACTERS: Final = frozenset("0123456789 .()-/")
+
+# It is hashed as one byte.
+MAX_FIELD: Final = 255
 
 _FIELDS: Final = by_number(ContactField)
 # Control, format, surrogate, private-use and unassigned characters, line and paragraph ends:
@@ -64,10 +64,29 @@ class ContactValue:
         if check is not None:
             check(self)
 
+    def check_dialled(self) -> None:
+        """Problem "contact" for a telephone number that nobody reaches by its digits: +41 (0)44.
+
+        Asked of new values alone: there were others before it was.
+        """
+        import phonenumbers  # noqa: PLC0415 - as the library for e-mail
+
+        if self.field is not ContactField.TELEPHONE:
+            return
+        number = phonenumbers.parse(self.value)
+        whole = phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+        if whole != "+" + "".join(filter(str.isdigit, self.value)):
+            raise self._problem(
+                f"has digits that are not dialled from abroad; write it like {whole}, without (0)"
+            )
+
     def _problem(self, message: str) -> Problem:
         return Problem("contact", message, self.field.name.lower())
 
     def _check_email(self) -> None:
+        # Only who takes contact needs it, and not those that serve what was taken.
+        from email_validator import EmailNotValidError, validate_email  # noqa: PLC0415
+
         local, _, domain = self.value.rpartition("@")
         if len(self.value.encode()) > MAX_EMAIL_BYTES or len(local.encode()) > MAX_LOCAL_PART_BYTES:
             raise self._problem(
@@ -91,6 +110,8 @@ class ContactValue:
 
     def _is_international(self) -> bool:
         """Whether there are so many digits as its country's numbers have (E.164)."""
+        import phonenumbers  # noqa: PLC0415 - as the library for e-mail
+
         plus, rest = self.value[0], self.value[1:]
         if plus != "+" or len(rest) > MAX_TELEPHONE_CHARACTERS:
             return False
@@ -110,14 +131,20 @@ _CHECKS: Final[dict[ContactField, Callable[[ContactValue], None]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Commitment:
-    """What the log holds of a contact field. MalformedError if the digest is not 32 bytes."""
+    """What the log holds of a contact field.
 
-    field: ContactField
+    A field that this software does not know is a plain number. MalformedError if it is none of a
+    byte, or the digest not 32 bytes.
+    """
+
+    field: ContactField | int
     digest: bytes
 
     def __post_init__(self) -> None:
         if len(self.digest) != HASH_BYTES:
             raise MalformedError(f"a commitment has {HASH_BYTES} bytes, not {len(self.digest)}")
+        if not 0 < self.field <= MAX_FIELD:
+            raise MalformedError(f"{self.field} is no contact field")
 
     def to_message(self) -> log_pb2.Commitment:
         """The wire message."""
@@ -128,17 +155,18 @@ class Commitment:
     @classmethod
     def from_message(cls, message: log_pb2.Commitment) -> Commitment:
         """The commitment in a wire message; MalformedError if it is none."""
-        return cls(known(_FIELDS, message.field), message.digest)
+        return cls(known_or_number(_FIELDS, message.field), message.digest)
 
 
 @dataclass(frozen=True, slots=True)
 class Opening:
     """What shows the value behind a commitment.
 
-    MalformedError if the salt is not 32 bytes, or the value empty or too long.
+    A field that this software does not know is a plain number. MalformedError if the salt is not
+    32 bytes, or the value empty or too long.
     """
 
-    field: ContactField
+    field: ContactField | int
     salt: bytes
     value: str
 
@@ -157,7 +185,7 @@ class Opening:
     @classmethod
     def from_message(cls, message: log_pb2.Opening) -> Opening:
         """The opening in a wire message; MalformedError if it is none."""
-        return cls(known(_FIELDS, message.field), message.salt, message.value)
+        return cls(known_or_number(_FIELDS, message.field), message.salt, message.value)
 
 
 def commit(value: ContactValue, salt: bytes) -> tuple[Commitment, Opening]:
@@ -169,9 +197,9 @@ def commit(value: ContactValue, salt: bytes) -> tuple[Commitment, Opening]:
 def check_opening(commitment: Commitment, opening: Opening) -> None:
     """ProofError unless `opening` opens `commitment`."""
     if commitment.field != opening.field:
-        raise ProofError(f"an opening of {opening.field.name} beside {commitment.field.name}")
+        raise ProofError(f"an opening of {opening.field!r} beside {commitment.field!r}")
     if not hmac.compare_digest(commitment.digest, _digest(opening)):
-        raise ProofError(f"a false opening of {opening.field.name}")
+        raise ProofError(f"a false opening of {opening.field!r}")
 
 
 def _digest(opening: Opening) -> bytes:

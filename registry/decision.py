@@ -9,19 +9,21 @@
     reason sends unsolicited mail since Monday; three complaints unanswered
 
 Instead of `suspend` one of `restore` (registration ADDRESS, holder HEX, prefix NETWORK),
-`admit NAME`, `remove NAME`, `policy NAME VALUE`, `extend staleness TIME`.
+`admit NAME`, `remove NAME`, `policy NAME VALUE`, `extend staleness TIME`, `lapses all TIME`,
+`lapses none TIME`.
 """
 
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final
 
 from registry.address import Address
 from registry.board_text import Lines, format_time, parse_number, parse_time
-from registry.errors import MalformedError, Problem
+from registry.errors import MalformedError, Problem, UnknownValueError
 from registry.limits import DECISION_ID_BYTES, HOLDER_ID_BYTES
 from registry.names import is_canonical
 from registry.note import check_key_name
@@ -32,6 +34,8 @@ NAMESPACE: Final = "smtpnic-decision"
 FORMAT: Final = "1"
 # A proposal that nobody signs for so long has no majority.
 MAX_OPEN_SECONDS: Final = 90 * DAY
+# A limit that is lifted for longer is none.
+MAX_LAPSES_SECONDS: Final = 30 * DAY
 # The whole Internet is not suspended by a slip of the hand.
 MIN_PREFIX: Final = {4: 8, 6: 16}
 
@@ -168,7 +172,19 @@ class ExtendStaleness:
         return f"extend staleness {format_time(self.until_s)}"
 
 
-Act = Suspend | Restore | Admit | Remove | SetPolicy | ExtendStaleness
+@dataclass(frozen=True, slots=True)
+class SetLapses:
+    """Until then all that has failed for long enough lapses, however much; or nothing does."""
+
+    all: bool
+    until_s: int
+
+    def line(self) -> str:
+        """As in the text."""
+        return f"lapses {'all' if self.all else 'none'} {format_time(self.until_s)}"
+
+
+Act = Suspend | Restore | Admit | Remove | SetPolicy | ExtendStaleness | SetLapses
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +206,11 @@ class Decision:
             raise MalformedError(f"a proposal is open for up to {MAX_OPEN_SECONDS // DAY} days")
         if isinstance(self.act, Admit | Remove) and not _is_name(self.act.mirror):
             raise MalformedError(f"{self.act.mirror!r} is no name of a mirror")
+        if isinstance(self.act, SetLapses):
+            open_s = self.act.until_s - self.proposed_s
+            if not 0 < open_s <= MAX_LAPSES_SECONDS:
+                days = MAX_LAPSES_SECONDS // DAY
+                raise MalformedError(f"lapses are decided for up to {days} days from the proposal")
         try:
             check_reason(self.reason)
         except Problem as problem:
@@ -207,7 +228,7 @@ class Decision:
         """The decision in a text; MalformedError if it is none, or is written in another way."""
         lines = Lines(text)
         if lines.one("smtpnic-decision") != FORMAT:
-            raise MalformedError("a decision of another format: update this software")
+            raise UnknownValueError("a decision of another format")
         decision = cls(
             origin=lines.one("origin"),
             root_version=parse_number(lines.one("root")),
@@ -237,31 +258,37 @@ class Decision:
 def parse_act(text: str) -> Act:
     """The act that a line says; MalformedError if it says none."""
     verb, _, rest = text.partition(" ")
-    match verb:
-        case "suspend":
-            return Suspend(_parse_target(rest))
-        case "restore":
-            return Restore(_parse_target(rest))
-        case "admit":
-            return Admit(rest)
-        case "remove":
-            return Remove(rest)
-        case "policy":
-            name, _, value = rest.partition(" ")
-            return SetPolicy(name, parse_number(value))
-        case "extend":
-            what, _, until = rest.partition(" ")
-            if what == "staleness":
-                return ExtendStaleness(parse_time(until))
-    raise MalformedError(f"{text!r} is nothing that a board decides")
+    read = _ACTS.get(verb)
+    if read is None:
+        raise MalformedError(f"{text!r} is nothing that a board decides")
+    return read(rest)
 
 
 def _take_act(lines: Lines) -> Act:
-    for verb in ("suspend", "restore", "admit", "remove", "policy", "extend"):
+    for verb, read in _ACTS.items():
         rest = lines.maybe(verb)
         if rest is not None:
-            return parse_act(f"{verb} {rest}")
-    raise MalformedError("a decision that decides nothing, or something this software knows not")
+            return read(rest)
+    raise UnknownValueError("a decision that decides nothing that this software knows")
+
+
+def _parse_policy(text: str) -> SetPolicy:
+    name, _, value = text.partition(" ")
+    return SetPolicy(name, parse_number(value))
+
+
+def _parse_extension(text: str) -> ExtendStaleness:
+    what, _, until = text.partition(" ")
+    if what != "staleness":
+        raise MalformedError(f"extend {text!r}: only staleness is extended")
+    return ExtendStaleness(parse_time(until))
+
+
+def _parse_lapses(text: str) -> SetLapses:
+    which, _, until = text.partition(" ")
+    if which not in ("all", "none"):
+        raise MalformedError(f"lapses {text!r}: expected all TIME or none TIME")
+    return SetLapses(which == "all", parse_time(until))
 
 
 def _parse_target(text: str) -> Target:
@@ -277,6 +304,18 @@ def _parse_target(text: str) -> Target:
     except (Problem, ValueError) as error:
         raise MalformedError(f"{text!r}: {error}") from None
     raise MalformedError(f"{text!r}: expected registration ADDRESS, holder HEX or prefix NETWORK")
+
+
+# How the rest of its line is read, by the word that begins it.
+_ACTS: Final[Mapping[str, Callable[[str], Act]]] = {
+    "suspend": lambda rest: Suspend(_parse_target(rest)),
+    "restore": lambda rest: Restore(_parse_target(rest)),
+    "admit": Admit,
+    "remove": Remove,
+    "policy": _parse_policy,
+    "extend": _parse_extension,
+    "lapses": _parse_lapses,
+}
 
 
 def _is_name(name: str) -> bool:

@@ -39,6 +39,10 @@ class MalformedError(VerificationError):
     """Bytes that do not follow their format."""
 
 
+class UnknownValueError(MalformedError):
+    """A number or a word that this software does not know, where its format has a place for it."""
+
+
 class SignatureError(VerificationError):
     """A signature of the expected key is missing or false."""
 
@@ -71,8 +75,12 @@ class LimitError(VerificationError):
     """More than a protocol limit of `registry.limits` allows."""
 
 
-class UnknownCriticalKindError(VerificationError):
-    """An entry that must be understood and is not: this software is too old to follow."""
+class OutdatedError(VerificationError):
+    """Of a newer version: this software has to be updated to go on."""
+
+
+class NewerLogError(OutdatedError):
+    """Signed, but an entry that must be understood and is not."""
 
 
 class ProofError(VerificationError):

@@ -1,17 +1,30 @@
-"""Holders: who registers. The log knows them by a random identifier and by commitments."""
+"""Holders: who registers. The log knows them by an identifier and by commitments."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Final
 
 from registry.contact import Commitment
 from registry.errors import MalformedError
 from registry.kinds import Status
+from registry.limits import HOLDER_ID_BYTES
 from registry.messages import by_number, known, parse
 from registry.wire.v1 import log_pb2
 
+# What the first management key is hashed with, so that it is no hash of anything else.
+_IDENTIFIER_CONTEXT: Final = b"smtpnic-holder\n"
+
 _STATUSES: Final = by_number(Status)
+
+
+def holder_id_of(management_key: bytes) -> bytes:
+    """The identifier of the holder that is made with this key; it keeps it under every later key.
+
+    It stands in TXT records for all to read: nobody without the key can become that holder.
+    """
+    return sha256(_IDENTIFIER_CONTEXT + management_key).digest()[:HOLDER_ID_BYTES]
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,13 @@ class Status(IntEnum):
     SUSPENDED = 4
 
 
+class MemberStatus(IntEnum):
+    """How a mirror that the board has admitted stands."""
+
+    ADMITTED = 1
+    DRAINED = 2
+
+
 class ContactField(IntEnum):
     """A part of a holder's contact."""
 

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
-from registry.errors import MalformedError
+from registry.errors import MalformedError, UnknownValueError
 
 M = TypeVar("M", bound=Message)
 E = TypeVar("E", bound=IntEnum)
@@ -31,8 +31,22 @@ def by_number(enum: type[E]) -> dict[int, E]:
 
 
 def known(members: Mapping[int, E], number: int) -> E:
-    """The member with this number; MalformedError if there is none."""
+    """The member with this number. UnknownValueError: a newer version may have it.
+
+    MalformedError: 0, with which every enumeration begins, and which says nothing.
+    """
     member = members.get(number)
     if member is None:
-        raise MalformedError(f"an enumeration without number {number}")
+        error = UnknownValueError if number > 0 else MalformedError
+        raise error(f"an enumeration without number {number}")
     return member
+
+
+def known_or_number(members: Mapping[int, E], number: int) -> E | int:
+    """The member with this number, or the number where a newer version may have one more.
+
+    MalformedError as of `known`.
+    """
+    if number <= 0:
+        raise MalformedError(f"an enumeration without number {number}")
+    return members.get(number, number)

@@ -46,6 +46,23 @@ def is_within(host: str, domain: str) -> bool:
     return host == domain or host.endswith(f".{domain}")
 
 
+def readable(name: str) -> str:
+    """The canonical name as people write it: U-labels (RFC 5890) where it has A-labels."""
+    if _A_LABEL_START not in name:
+        return name
+    return ".".join(_to_unicode(label) for label in name.split("."))
+
+
+def _to_unicode(label: str) -> str:
+    if not label.startswith(_A_LABEL_START):
+        return label
+    try:
+        return idna.decode(label)
+    except idna.IDNAError:
+        # Replay looks at its form alone.
+        return label
+
+
 def _parse(text: str, code: str, field: str, advice: str) -> str:
     # Nearly every name comes as it is to be; what may be an A-label is looked into below.
     if _A_LABEL_START not in text and is_canonical(text):

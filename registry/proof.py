@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from registry.batch import Record, SignedState, open_signed_state
+from registry.batch import LoggedEntry, Record, SignedState, open_signed_state
 from registry.checkpoint import Checkpoint, CheckpointKeys
-from registry.content import check_content
+from registry.content import read_entry
 from registry.entry import Entry
 from registry.errors import MalformedError, ProofError
 from registry.kinds import Operation
@@ -81,7 +81,8 @@ def verify_lookup(lookup: Lookup, verifier: CheckpointKeys, state_key: bytes) ->
 
     How old a checkpoint may be is for the caller to judge. SignatureError: not of this log's
     key. ProofError: the proofs do not lead to what was signed, or the record was superseded.
-    MalformedError, LimitError: the parts are not what they stand for.
+    MalformedError, LimitError: the parts are not what they stand for. NewerLogError: this software
+    is too old to say what the record means.
     """
     checkpoint, closing, state = open_signed_state(lookup.signed_state, verifier)
     location = verify_state(lookup.state_proof, state_key, state.state_root)
@@ -96,8 +97,7 @@ def verify_lookup(lookup: Lookup, verifier: CheckpointKeys, state_key: bytes) ->
     if record.index != index or leaf_hash(record.entry) != leaf:
         raise ProofError(f"not the current record, which is entry {index}")
     verify_inclusion(index, checkpoint.size, leaf, lookup.audit_path, checkpoint.root)
-    entry = Entry.decode(record.entry)
+    entry = read_entry(LoggedEntry(record.entry, record.openings))
     if entry.state_key != state_key or entry.operation != Operation.PUT:
         raise MalformedError("the state holds an entry that puts no record of this key")
-    check_content(entry, record.openings)
     return VerifiedLookup(record, entry, checkpoint, state, closing.time_ms)

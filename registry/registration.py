@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import unicodedata
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
-from registry.errors import MalformedError, Problem
+from registry.errors import MalformedError, Problem, UnknownValueError
 from registry.kinds import Status
 from registry.limits import HOLDER_ID_BYTES
 from registry.messages import by_number, known, parse
@@ -25,7 +25,9 @@ class Registration:
 
     `host` is the PTR name of the address, `domain` the domain it belongs to, both canonical;
     `registered_ms` counts from 1970-01-01T00:00:00Z; `reason` says why the status is what it
-    is, empty when there is nothing to say.
+    is, empty when there is nothing to say. `verified_ms` is when the proofs last held: as it was
+    admitted, became active, or came back. Looks that only find the same are in no log. 0: never,
+    or before entries told.
 
     Problem "holder", "host", "domain" or "reason": that part does not fit.
     """
@@ -36,6 +38,7 @@ class Registration:
     status: Status
     registered_ms: int
     reason: str = ""
+    verified_ms: int = 0
 
     def __post_init__(self) -> None:
         if len(self.holder_id) != HOLDER_ID_BYTES:
@@ -65,12 +68,16 @@ class Registration:
             status=log_pb2.Status.ValueType(self.status),
             registered_ms=self.registered_ms,
             reason=self.reason,
+            verified_ms=self.verified_ms,
         )
 
     @classmethod
     def decode(cls, data: bytes) -> Registration:
-        """The registration in payload bytes; MalformedError if they hold none."""
-        return cls.from_message(parse(log_pb2.Registration, data))
+        """The registration in payload bytes; MalformedError if they hold none.
+
+        UnknownValueError: one of a status that this software does not know.
+        """
+        return cls.from_message(_parse(data))
 
     @classmethod
     def from_message(cls, message: log_pb2.Registration) -> Registration:
@@ -83,24 +90,46 @@ class Registration:
                 known(_STATUSES, message.status),
                 message.registered_ms,
                 message.reason,
+                message.verified_ms,
             )
         except Problem as problem:
             raise MalformedError(f"not a registration: {problem}") from None
 
 
-def outline_host(payload: bytes) -> str:
-    """The host in payload bytes, for whoever indexes a million of them.
+class Outline(NamedTuple):
+    """What a registration is found and counted by."""
 
-    Nothing else is looked at, and nothing checked: as with `registry.batch.outline_record`.
-    MalformedError if they hold no registration.
+    holder_id: bytes
+    host: str
+    domain: str
+    status: int
+    registered_ms: int
+
+
+def outline(payload: bytes) -> Outline:
+    """What payload bytes are found by, for whoever indexes a million of them.
+
+    Nothing but the status is checked: as with `registry.batch.outline_record`. MalformedError if
+    they hold no registration; UnknownValueError: with a status that this software does not know.
     """
-    return parse(log_pb2.Registration, payload).host
+    message = _parse(payload)
+    return Outline(
+        message.holder_id, message.host, message.domain, message.status, message.registered_ms
+    )
 
 
 def outline_registration(payload: bytes) -> tuple[int, int, str]:
-    """The status, `registered_ms` and host in payload bytes; as `outline_host`."""
-    message = parse(log_pb2.Registration, payload)
+    """The status, `registered_ms` and host in payload bytes; as `outline`."""
+    message = _parse(payload)
     return message.status, message.registered_ms, message.host
+
+
+def _parse(payload: bytes) -> log_pb2.Registration:
+    message = parse(log_pb2.Registration, payload)
+    # Whoever does not know what it means cannot say whether the address is listed.
+    if message.status not in _STATUSES:
+        raise UnknownValueError(f"a registration of status {message.status}")
+    return message
 
 
 def check_reason(reason: str) -> None:

@@ -13,7 +13,7 @@ from registry.batch import Batch, LoggedEntry, Record, SignedState, read_state
 from registry.board import Board
 from registry.checkpoint import Checkpoint, CheckpointKeys, open_checkpoint
 from registry.contact import Opening
-from registry.content import check_content
+from registry.content import read_entry
 from registry.entry import Entry
 from registry.errors import (
     BoardError,
@@ -139,7 +139,7 @@ class Replay:
         from elsewhere in the log, or a serial that does not rise. SignatureError: the log's key
         did not sign its checkpoint. BoardError, ThresholdError: the board did not sign a root or a
         decision in it, or not consent to a suspension. RootMismatchError: not the entries signed.
-        UnknownCriticalKindError: signed, but beyond this software. ProofError: a false opening.
+        NewerLogError: signed, but beyond this software. ProofError: a false opening.
         StateMismatchError: its changes do not lead to the state it states.
         """
         if not isinstance(batch, Batch):
@@ -206,10 +206,9 @@ class Replay:
         """The newest change of each key, and the board behind them all."""
         newest: dict[bytes, VerifiedChange] = {}
         for index, logged in enumerate(batch.entries[:-1], batch.start):
-            entry = Entry.decode(logged.entry)
+            entry = read_entry(logged)
             if entry.kind == Kind.STATE:
                 raise MalformedError(f"a state entry at {index}, before the end of its batch")
-            check_content(entry, logged.openings)
             state_key = entry.state_key
             if board is not None:
                 if entry.kind in _ONCE and (state_key in newest or self._tree.get(state_key)):
@@ -265,8 +264,7 @@ def _check_checkpoint(checkpoint: Checkpoint, compact_range: CompactRange) -> No
 
 
 def _read_closing(logged: LoggedEntry) -> tuple[Entry, State]:
-    closing = Entry.decode(logged.entry)
-    check_content(closing, logged.openings)
+    closing = read_entry(logged)
     return closing, read_state(closing)
 
 

@@ -27,7 +27,7 @@ from hashlib import sha256
 from typing import Final, Self
 
 from registry.board_text import BoardMember, Lines, format_time, parse_number, parse_time
-from registry.errors import MalformedError
+from registry.errors import MalformedError, UnknownValueError
 from registry.limits import HASH_BYTES, MAX_LOG_SIZE
 from registry.note import CosignatureVerifier, Verifier, check_key_name, decode_base64
 from registry.note import encode_base64 as base64
@@ -60,18 +60,29 @@ class Validity(IntEnum):
     EXPIRED = 3
 
 
+# Policies of the first roots.
+_ALWAYS_TOLD: Final = 3
+
+
 @dataclass(frozen=True, slots=True)
 class Policies:
     """What the board sets, in the root or by a decision. Names of the wire have dashes.
 
     `staleness_seconds`: without any cosignature for so long, a mirror gives SERVFAIL.
-    `reverification_seconds`: how often a registration is checked again.
-    `registrations_per_holder` is a quota; 0 for none.
+    `reverification_seconds`: about how often a registration that holds is looked at again.
+    `registrations_per_holder` is a quota; 0 for none. The other quotas are the most registrations
+    of a domain, of a mailbox, and of a network around an address; 0: what the primary's settings
+    say.
     """
 
     staleness_seconds: int = 14 * DAY
-    reverification_seconds: int = 30 * DAY
+    reverification_seconds: int = DAY
     registrations_per_holder: int = 0
+    registrations_per_domain: int = 0
+    registrations_per_email: int = 0
+    registrations_per_ipv4_24: int = 0
+    registrations_per_ipv6_64: int = 0
+    registrations_per_ipv6_48: int = 0
 
     def __post_init__(self) -> None:
         if self.staleness_seconds < DAY or self.reverification_seconds < DAY:
@@ -88,10 +99,19 @@ class Policies:
         """Each by its name."""
         return {name: getattr(self, name.replace("-", "_")) for name in self.names()}
 
+    def lines(self) -> list[str]:
+        """As in a root's text: the first three always, as in roots of old, others where set."""
+        told = [*self.values().items()]
+        return [
+            f"policy {name} {value}"
+            for number, (name, value) in enumerate(told)
+            if value or number < _ALWAYS_TOLD
+        ]
+
     def having(self, name: str, value: int) -> Self:
-        """With another value of one; MalformedError if there is no such policy."""
+        """With another value of one; UnknownValueError if there is no such policy."""
         if name not in self.names():
-            raise MalformedError(f"no policy {name!r}; there are {', '.join(self.names())}")
+            raise UnknownValueError(f"no policy {name!r}; there are {', '.join(self.names())}")
         return replace(self, **{name.replace("-", "_"): value})
 
 
@@ -187,7 +207,7 @@ class Root:
         """The root in a text; MalformedError if it is none, or is written in another way."""
         lines = Lines(text)
         if lines.one("smtpnic-root") != FORMAT:
-            raise MalformedError("a root of another format: update this software")
+            raise UnknownValueError("a root of another format")
         root = cls(
             origin=lines.one("origin"),
             version=parse_number(lines.one("version")),
@@ -222,7 +242,7 @@ class Root:
             *(f"anchor {anchor.size} {base64(anchor.root)}" for anchor in self.anchors),
             *(f"freshness {key.vkey()}" for key in self.freshness_keys),
             *(f"authority {authority.hex()}" for authority in self.authorities),
-            *(f"policy {name} {value}" for name, value in self.policies.values().items()),
+            *self.policies.lines(),
         ]
         return "".join(f"{line}\n" for line in lines)
 

@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Final, NamedTuple
 
-from registry.batch import Record, SignedState, open_signed_state, parse_record
+from registry.batch import LoggedEntry, Record, SignedState, open_signed_state, parse_record
 from registry.checkpoint import Checkpoint, CheckpointKeys
 from registry.contact import Opening
-from registry.content import check_content
-from registry.entry import Entry, state_key
+from registry.content import check_stored, read_entry
+from registry.entry import state_key
 from registry.errors import (
     LimitError,
     MalformedError,
@@ -147,7 +147,7 @@ class SnapshotReader:
         """The records, in the order of their state keys.
 
         MalformedError: cut off, damaged, out of order, or no records; LimitError: one is too
-        long; ProofError: a false opening; UnknownCriticalKindError: this software is too old.
+        long; ProofError: a false opening; NewerLogError: this software is too old.
         """
         previous = b""
         for _ in range(self.header.records):
@@ -163,20 +163,21 @@ def _read_record(data: bytes) -> SnapshotRecord:
     message, entry = parse_record(data)
     kind, key = entry.kind, entry.key
     openings: tuple[Opening, ...] = ()
-    # The rest of a registration is covered by the state root alone, and there are millions.
     if kind != _REGISTRATION or entry.operation != _PUT or not key or message.openings:
         openings = _check_record(Record.from_message(message))
         message.ClearField("openings")
+    else:
+        # The rest of a registration is covered by the state root alone, and there are millions.
+        check_stored(state_key(kind, key), entry.payload, data)
     # What nobody signed is not passed on.
     message.DiscardUnknownFields()
     return SnapshotRecord(state_key(kind, key), message.SerializeToString(), openings)
 
 
 def _check_record(record: Record) -> tuple[Opening, ...]:
-    entry = Entry.decode(record.entry)
+    entry = read_entry(LoggedEntry(record.entry, record.openings))
     if entry.operation != Operation.PUT or entry.kind == Kind.STATE:
         raise MalformedError("a snapshot holds something else than the records of live keys")
-    check_content(entry, record.openings)
     return record.openings
 
 

@@ -33,6 +33,8 @@ ECDSA_P256: Final = "ecdsa-sha2-nistp256"
 SK_ED25519: Final = "sk-ssh-ed25519@openssh.com"
 SK_ECDSA_P256: Final = "sk-ecdsa-sha2-nistp256@openssh.com"
 
+_IN_TOKENS: Final = frozenset({SK_ED25519, SK_ECDSA_P256})
+
 # What ssh-keygen makes is below 300 bytes; a token's application is a short name.
 MAX_KEY_BLOB_BYTES: Final = 1024
 
@@ -126,7 +128,7 @@ class SshKey:
                 f"an SSH key of type {algorithm!r}: use ssh-ed25519, ecdsa-sha2-nistp256, or one "
                 "of these in a security token"
             )
-        application = wire.string() if algorithm in (SK_ED25519, SK_ECDSA_P256) else b""
+        application = wire.string() if algorithm in _IN_TOKENS else b""
         wire.end()
         object.__setattr__(self, "algorithm", algorithm)
         object.__setattr__(self, "point", point)
@@ -166,7 +168,8 @@ class SshKey:
         if wire.text() != self.algorithm:
             raise SignatureError("a signature of another algorithm than the key's")
         body = wire.string()
-        if self.application:
+        # By the type of the key: an application may be empty, and a token has to be touched still.
+        if self.algorithm in _IN_TOKENS:
             flags, counter = wire.take(1), wire.take(_LENGTH_BYTES)
             if not flags[0] & _USER_PRESENT:
                 raise SignatureError("a security token signed without being touched")

@@ -34,10 +34,10 @@ class Cosigning(Audience):
         self,
         cosigner: MirrorCosigner,
         tiles: LogTiles,
-        primary: Upstream,
+        primary: Upstream | None,
         board: StatusBoard,
     ) -> None:
-        """`primary` is reported to."""
+        """`primary` is reported to; None if nobody counts on this node's word."""
         self._cosigner = cosigner
         self._tiles = tiles
         self._primary = primary
@@ -94,6 +94,8 @@ class Cosigning(Audience):
             self._report(cosigned)
 
     def _report(self, cosigned: Cosigned) -> None:
+        if self._primary is None:
+            return
         try:
             self._primary.report_cosignature(self._cosigner.verifier.vkey(), cosigned.note)
         except UpstreamError as error:

@@ -24,7 +24,7 @@ from registry.state_tree import StateTree
 from registry.tiles import TILE_WIDTH, TileId
 from secondary.cursor import Position
 from secondary.etcd import EtcdStore
-from secondary.layout import Generation, Section, parse_number
+from secondary.layout import Generation, Section
 from secondary.replica import learn_roots, read_cursor
 from secondary.roots import Roots
 from secondary.settings import SecondarySettings
@@ -42,14 +42,14 @@ def export(settings: SecondarySettings, directory: Path) -> Position:
     roots = Roots.load(settings)
     store = EtcdStore(settings.etcd_endpoints, settings.etcd.tls)
     try:
-        number = parse_number(store.get(settings.layout.current).value or b"")
-        if number is None:
+        generation = settings.layout.served(store.get(settings.layout.current).value)
+        if generation is None:
             raise ConfigurationError("this secondary holds no register yet")
         try:
             directory.mkdir(parents=True)
         except OSError as error:
             raise ConfigurationError(f"cannot make {directory}: {error.strerror}") from error
-        position = _write_snapshot(store, settings.layout.generation(number), roots, directory)
+        position = _write_snapshot(store, generation, roots, directory)
     finally:
         store.close()
     _write_leaves(settings.tiles_dir, position, directory)

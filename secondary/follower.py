@@ -8,23 +8,21 @@ from __future__ import annotations
 
 import threading
 import time
-from random import Random
+from collections.abc import Callable
 
-from node.errors import StorageError
+from node.errors import ConfigurationError, StorageError
 from node.failpoints import failpoint
-from node.fork_file import keep_evidence
 from node.logging import get_logger
-from node.retry import Backoff
 from node.root_expiry import tell_of_expiry
 from registry.batch import Batch
 from registry.checkpoint import open_checkpoint
-from registry.errors import ForkError, UnknownCriticalKindError, VerificationError
+from registry.errors import ForkError, VerificationError
 from registry.replay import VerifiedBatch
+from registry.root import Root
 from secondary.audience import Audience
 from secondary.background import run_in_background
 from secondary.cursor import open_freshness
 from secondary.etcd import EtcdStore
-from secondary.etcd_contact import EtcdContact
 from secondary.etcd_values import EtcdError, EtcdFull, EtcdUnavailable, FenceLost
 from secondary.follower_status import Phase, StatusBoard
 from secondary.fork import UpstreamTiles, judge
@@ -33,6 +31,7 @@ from secondary.log_tiles import LogTiles
 from secondary.replica import Replica, ReplicaDamagedError, Stored
 from secondary.replica_opening import Opened, ReplicaOpener
 from secondary.roots import Roots
+from secondary.setbacks import Setbacks
 from secondary.settings import SecondarySettings
 from secondary.snapshot_loader import SnapshotLoader
 from secondary.upstream import (
@@ -64,8 +63,14 @@ class Follower:
         *,
         roots: Roots,
         audience: Audience | None = None,
+        check_authority: Callable[[Root], None] = lambda _: None,
     ) -> None:
-        """`audience` hears what is stored; it may not keep the follower waiting."""
+        """`audience` hears what is stored; it may not keep the follower waiting.
+
+        `check_authority` says whether the upstream is known by whom a root names;
+        ConfigurationError if not.
+        """
+        self._check_authority = check_authority
         self._settings = settings
         self._audience = audience or Audience()
         self._store = store
@@ -76,12 +81,7 @@ class Follower:
         self._generations = Generations(store, settings.layout)
         self._opener = ReplicaOpener(store, self._generations, self._verifier)
         self._snapshots = SnapshotLoader(settings, store, self._generations, upstream, roots)
-        self._contact = EtcdContact()
-        timing = settings.follower
-        # Apart, so that an etcd that comes and goes does not slow the upstream's return.
-        random = Random()  # noqa: S311 - spreads retries
-        self._retry = Backoff(random, timing.retry_seconds, timing.max_retry_seconds)
-        self._etcd_retry = Backoff(random, timing.retry_seconds, timing.max_retry_seconds)
+        self._setbacks = Setbacks(settings, board)
         self._stopping = threading.Event()
         self._reopen = threading.Event()
         self._opened: Opened | None = None
@@ -111,6 +111,10 @@ class Follower:
         self._reopen.set()
         self._break_off()
 
+    def reconnect(self) -> None:
+        """Begin the stream anew: this node shows another certificate from now on."""
+        self._break_off()
+
     def freeze(self, fork: ForkError) -> None:
         """End following: somebody found that the log has forked."""
         self._fork = fork
@@ -129,63 +133,18 @@ class Follower:
                 raise self._fork
             self._follow(opened)
         except ForkError as error:
-            return self._forked(error)
+            self._audience.forked(error)
+            return self._setbacks.forked(error)
         except (ReplicaDamagedError, StorageError, EtcdError) as error:
             self._opened = None
-            return self._failed_here(error)
+            return self._setbacks.failed_here(error)
         except UpstreamError as error:
-            return self._failed_upstream(error)
+            return self._setbacks.failed_upstream(error)
+        except ConfigurationError as error:
+            return self._setbacks.misconfigured(error)
         except VerificationError as error:
-            return self._distrusted(error)
+            return self._setbacks.distrusted(error)
         return 0.0
-
-    def _failed_here(self, error: Exception) -> float:
-        """etcd or the disk; the replica has to be opened again."""
-        if isinstance(error, FenceLost):
-            _log.info("fence.lost", reason=str(error))
-        elif isinstance(error, EtcdError):
-            self._etcd_failed(error)
-        else:
-            self._board.enter(Phase.STOPPED, str(error))
-        if isinstance(error, ReplicaDamagedError):
-            self._board.refuse(error)
-        return self._etcd_retry.next_delay()
-
-    def _failed_upstream(self, error: UpstreamError) -> float:
-        at = f"upstream {self._settings.upstream}"
-        if isinstance(error, UpstreamRefused):
-            self._board.enter(Phase.DISCONNECTED, f"{at} refuses this node: {error}")
-            return self._settings.follower.max_retry_seconds
-        self._board.enter(Phase.DISCONNECTED, f"{at}: {error}; lookups go on, trying again")
-        return self._retry.next_delay()
-
-    def _distrusted(self, error: VerificationError) -> float:
-        """The upstream sent what the registry did not sign, or what cannot be understood."""
-        advice = f"upstream {self._settings.upstream} sent what cannot be taken: {error}"
-        if isinstance(error, UnknownCriticalKindError):
-            advice = str(error)
-        _log.error("upstream.distrusted", error=type(error).__name__, reason=str(error))
-        self._board.refuse(error)
-        self._board.enter(Phase.STOPPED, f"{advice}; the last good state is served")
-        return self._settings.follower.distrust_seconds
-
-    def _forked(self, error: ForkError) -> float:
-        self._audience.forked(error)
-        try:
-            path = keep_evidence(error, self._settings.data_dir)
-        except StorageError as refused:
-            # Whatever the disk says, following ends here.
-            evidence = f"its evidence is lost, {refused}"
-            _log.error("log.forked", reason=str(refused))
-        else:
-            evidence = f"publish {path}"
-            _log.error("log.forked", evidence=str(path))
-        self._board.enter(
-            Phase.FORKED,
-            f"the registry's key signed two logs that disagree: {evidence}; following has ended, "
-            "the last good state is served; start again when the registry has explained",
-        )
-        return threading.TIMEOUT_MAX
 
     def _wait(self, seconds: float) -> None:
         deadline = time.monotonic() + seconds
@@ -205,23 +164,7 @@ class Follower:
             self._generations.keep(opened.pending.claim)
             self._kept = now
         except EtcdError as error:
-            # If the claim is lost, so is the fence: the next write will say so.
-            self._contact.failed(error)
-
-    def _etcd_failed(self, error: EtcdError) -> None:
-        self._contact.failed(error)
-        advice = f"etcd: {error}; what is loaded is served, trying again"
-        if isinstance(error, EtcdFull):
-            advice = (
-                "etcd is full: raise its quota (etcd.quota_bytes) or defragment it, then run "
-                "'etcdctl alarm disarm'; what is loaded is served, nothing new is stored"
-            )
-        self._board.enter(Phase.DISCONNECTED, advice)
-
-    def _etcd_answered(self) -> None:
-        if self._contact.is_away:
-            self._contact.answered()
-            self._board.enter(Phase.FOLLOWING)
+            self._setbacks.claim_not_kept(error)
 
     def _open(self) -> Opened:
         if self._opened is not None and not self._reopen.is_set():
@@ -239,7 +182,7 @@ class Follower:
         self._tiles.begin(replica.compact_range)
         self._opened = opened
         self._audience.opened(replica)
-        self._etcd_answered()
+        self._setbacks.etcd_answered()
         if replica.stored is not None:
             position = replica.stored.position
             self._show(replica, position.time_ms, position.state.zone_serial)
@@ -253,14 +196,16 @@ class Follower:
             checkpoint_ms=time_ms,
             zone_serial=zone_serial,
             live_keys=replica.live_keys,
-            upstream_size=max(self._board.now.upstream_size, replica.size),
         )
+        self._board.saw_upstream(replica.size)
 
     def _follow(self, opened: Opened) -> None:
         """Take events until the stream breaks, or the replica is another."""
         replica = opened.replica
         # Before any checkpoint: they say who may sign one.
         self._roots.take(self._upstream.roots(self._roots.wanted_after))
+        # And before anything else: who names the upstream is for them to say.
+        self._check_authority(self._roots.chain.current)
         replica.know_roots()
         tell_of_expiry(self._roots.chain.current)
         self._see(replica, self._upstream.newest_checkpoint())
@@ -273,7 +218,7 @@ class Follower:
             self._board.enter(Phase.FOLLOWING)
             for event in events:
                 self._take(opened, event)
-                self._retry.reset()
+                self._setbacks.streamed()
                 self._keep_claim()
                 if self._opened is not opened:
                     return
@@ -292,8 +237,7 @@ class Follower:
         checkpoint = open_checkpoint(note, self._verifier)
         if checkpoint.size == replica.size and checkpoint.root != replica.root:
             raise ForkError(replica.checkpoint, note)
-        size = max(self._board.now.upstream_size, checkpoint.size)
-        self._board.set(upstream_size=size)
+        self._board.saw_upstream(checkpoint.size)
 
     def _take(self, opened: Opened, event: Event) -> None:
         match event:
@@ -314,6 +258,7 @@ class Follower:
         replica = opened.replica
         verified = replica.verify(batch)
         opened.check(verified)
+        self._board.saw_upstream(verified.size)
         failpoint("apply.before_tiles")
         self._tiles.append(verified.leaf_hashes, verified.start)
         failpoint("apply.before_transaction")
@@ -334,11 +279,10 @@ class Follower:
             try:
                 self._store_once(replica, verified)
             except (EtcdUnavailable, EtcdFull) as error:
-                self._etcd_failed(error)
-                self._wait(self._etcd_retry.next_delay())
+                self._setbacks.etcd_failed(error)
+                self._wait(self._setbacks.etcd_delay())
             else:
-                self._etcd_retry.reset()
-                self._etcd_answered()
+                self._setbacks.stored()
                 return True
         return False
 
@@ -364,10 +308,9 @@ class Follower:
             replica.catch_up()
         except (EtcdUnavailable, EtcdFull) as error:
             # The next one comes in seconds.
-            self._etcd_failed(error)
+            self._setbacks.etcd_failed(error)
         else:
-            self._etcd_retry.reset()
-            self._etcd_answered()
+            self._setbacks.stored()
 
     def _is_news(self, replica: Replica, time_s: int) -> bool:
         """Whether nothing newer was seen, and nothing as new is in etcd."""

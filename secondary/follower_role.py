@@ -9,36 +9,48 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
-from prometheus_client import CollectorRegistry
-
+from node.authority import check_authority
 from node.bundle_files import BundleFiles
-from node.http import MonitoringServer
+from node.disk import DiskCollector
+from node.errors import ConfigurationError
+from node.feed_metrics import FeedCollector
+from node.identity_files import IdentityFiles, Paths
 from node.log_http import LogServer
 from node.logging import get_logger
-from node.tls import Identity, read_certificates
+from node.monitoring import Monitoring, new_metrics
+from node.resolving import system_resolvers
+from registry.member import Announced
+from registry.root import Root
+from secondary.announcing import Announcing, Drain
 from secondary.audience import Audience, Audiences
 from secondary.background import SWITCH_SECONDS
 from secondary.cosigner import MirrorCosigner
 from secondary.cosigning import Cosigning
 from secondary.directory_lock import DirectoryLock
 from secondary.etcd import EtcdStore
+from secondary.etcd_use import EtcdUse
 from secondary.follower import Follower
-from secondary.follower_status import FollowerMetrics, StatusBoard
+from secondary.follower_metrics import BatchMetrics, FollowerMetrics
+from secondary.follower_status import StatusBoard
 from secondary.generations import Generations
 from secondary.housekeeping import Housekeeping
 from secondary.log_entries import LogEntries
 from secondary.log_tiles import LogTiles
+from secondary.own_certificate import OwnCertificate
 from secondary.peers import Peers
 from secondary.proving import Prover
 from secondary.published_log import MirrorLog
 from secondary.roots import Roots
+from secondary.services.joining_client import LateRenewer
+from secondary.services.looking import Looking
 from secondary.services.mirror import MirrorServer, MirrorService
 from secondary.services.relay import Relay
-from secondary.settings import SecondarySettings
+from secondary.settings import Role, SecondarySettings
 from secondary.upstream import Upstream
 from secondary.watchdog import HeldLog, Watchdog
 
 LOCK_SECONDS: Final = 5.0
+NOT_NAMED: Final = "ask the primary's operator for the file that the board named, and put it there"
 
 _log = get_logger("follower")
 
@@ -57,16 +69,27 @@ class _Process:
     def __init__(self, settings: SecondarySettings, config: Path, stack: ExitStack) -> None:
         self._settings = settings
         self._stack = stack
-        self._identity = identity = Identity.load(settings.tls.certificate, settings.tls.key)
+        tls = settings.tls
+        self._files = files = IdentityFiles(Paths(tls.ca, tls.certificate, tls.key))
         self._store = EtcdStore(settings.etcd_endpoints, settings.etcd.tls)
         stack.callback(self._store.close)
+        child_quota = None if settings.etcd.endpoints else settings.etcd.quota_bytes
+        self._use = EtcdUse(self._store, child_quota)
         self._tiles = LogTiles(settings.tiles_dir)
         stack.callback(self._tiles.close)
-        self._upstream = Upstream(settings.upstream, read_certificates(settings.tls.ca), identity)
+        self._upstream = self._primary = Upstream(settings.upstream, files)
+        if settings.primary != settings.upstream:
+            self._primary = Upstream(settings.primary, files)
+            stack.callback(self._primary.close)
         self._board = StatusBoard()
         self._roots = Roots.load(settings, keep=True)
         cosigner = MirrorCosigner(settings.data_dir, self._roots.name, settings.name)
-        self._cosigning = self._make_cosigning(cosigner, identity)
+        self._cosigning = Cosigning(
+            cosigner,
+            self._tiles,
+            self._primary if settings.cosigning.report else None,
+            self._board,
+        )
         self._entries = LogEntries(
             BundleFiles(settings.entries_dir),
             self._tiles,
@@ -74,7 +97,9 @@ class _Process:
             settings.log.old_entries,
         )
         self._watchdog = self._make_watchdog()
+        self._looking = self._make_looking()
         self._relay = self._make_relay(config)
+        self._metrics = new_metrics(Role.FOLLOWER.value)
         self._log_server = self._make_log_server(cosigner)
         stack.callback(self._log_server.close)
         self._follower = Follower(
@@ -85,14 +110,27 @@ class _Process:
             self._board,
             roots=self._roots,
             audience=Audiences(self._audience()),
+            check_authority=self._check_authority,
         )
         prover = Prover(self._store, self._tiles, lambda: self._follower.replica)
         service = MirrorService(settings, self._board, prover, self._roots)
-        self._mirror = MirrorServer(settings.mirror, identity, service)
-        metrics = CollectorRegistry()
-        metrics.register(FollowerMetrics(self._board, self._roots))
-        self._monitoring = MonitoringServer(settings.follower.http, metrics, self._unready_reason)
+        self._mirror = MirrorServer(settings.mirror, files, service, self._unready_reason)
+        self._show()
+        self._monitoring = Monitoring(
+            settings.follower.http,
+            settings.follower.health,
+            self._metrics,
+            self._unready_reason,
+        )
         stack.callback(self._monitoring.close)
+
+    def _show(self) -> None:
+        self._metrics.register(FollowerMetrics(self._board, self._roots))
+        self._metrics.register(self._store.times)
+        self._metrics.register(self._use)
+        self._metrics.register(DiskCollector(self._settings.data_dir))
+        if (relay := self._relay) is not None:
+            self._metrics.register(FeedCollector(lambda: relay.log.feed))
 
     def _make_log_server(self, cosigner: MirrorCosigner) -> LogServer:
         settings = self._settings.log
@@ -104,7 +142,8 @@ class _Process:
         )
 
     def _audience(self) -> list[Audience]:
-        always: list[Audience] = [self._cosigning, self._entries, self._watchdog]
+        counted = BatchMetrics(self._metrics)
+        always: list[Audience] = [self._cosigning, self._entries, self._watchdog, counted]
         return always if self._relay is None else [*always, self._relay]
 
     def _make_relay(self, config: Path) -> Relay | None:
@@ -124,8 +163,7 @@ class _Process:
 
     def _start_relay(self) -> None:
         if self._relay is not None:
-            authority = read_certificates(self._settings.tls.ca)
-            at = self._relay.start(self._identity, authority)
+            at = self._relay.start(self._files)
             _log.info("listening", listener="relay", endpoint=str(at))
 
     def _make_watchdog(self) -> Watchdog:
@@ -140,13 +178,48 @@ class _Process:
             behind_seconds=settings.behind_seconds,
         )
 
-    def _make_cosigning(self, cosigner: MirrorCosigner, identity: Identity) -> Cosigning:
+    def _check_authority(self, root: Root) -> None:
+        authority = self._files.look().authority
+        check_authority(self._settings.tls.ca, authority, root, NOT_NAMED)
+
+    def _make_certificate(self) -> OwnCertificate:
+        settings, at = self._settings, self._settings.tls.renew_ended_at
+        return OwnCertificate(
+            settings.name,
+            self._files,
+            self._primary if settings.tls.renew else None,
+            self._board,
+            self._follower.reconnect,
+            late=LateRenewer(at, settings.name, self._files) if at else None,
+        )
+
+    def _make_looking(self) -> Looking | None:
         settings = self._settings
-        primary, at = self._upstream, settings.cosigning.report_to
-        if at is not None:
-            primary = Upstream(at, read_certificates(settings.tls.ca), identity)
-            self._stack.callback(primary.close)
-        return Cosigning(cosigner, self._tiles, primary, self._board)
+        # The primary asks mirrors, and no readers.
+        if not (settings.look.enabled and settings.cosigning.report):
+            return None
+        try:
+            resolvers = settings.look.resolvers or system_resolvers()
+        except ConfigurationError as error:
+            # A mirror serves as well without.
+            _log.warning("looking.off", reason=str(error))
+            return None
+        return Looking(settings.primary, self._files, resolvers, settings.look.per_second)
+
+    def _make_announcing(self) -> Announcing | None:
+        settings = self._settings
+        if not settings.set.addresses:
+            return None
+        announced = Announced(
+            settings.set.operator, settings.set.region, settings.set.addresses, settings.dns.nsid
+        )
+        return Announcing(
+            self._primary,
+            announced,
+            Drain(settings.drain_file),
+            self._board,
+            settings.set.announce_seconds,
+        )
 
     def run(self) -> None:
         """Until a signal."""
@@ -160,13 +233,23 @@ class _Process:
         self._stack.callback(housekeeping.stop)
         self._stack.callback(self._cosigning.stop)
         self._stack.callback(self._entries.stop)
+        certificate = self._make_certificate()
+        self._stack.callback(certificate.stop)
         self._stack.callback(self._watchdog.stop)
+        if self._looking is not None:
+            self._stack.callback(self._looking.stop)
+            self._looking.start()
+        announcing = self._make_announcing()
+        if announcing is not None:
+            self._stack.callback(announcing.stop)
+            announcing.start()
         if self._relay is not None:
             self._stack.callback(self._relay.stop)
         self._start_relay()
         thread.start()
         self._cosigning.start(self._follower.freeze)
         self._mirror.start()
+        certificate.start()
         self._entries.start()
         self._watchdog.start(self._follower.freeze)
         self._log_server.start()
@@ -189,6 +272,7 @@ class _Process:
             self._store,
             Generations(self._store, self._settings.layout),
             self._roots,
+            self._use,
             recheck_seconds=self._settings.recheck_seconds,
             old_generation_seconds=self._settings.follower.old_generation_seconds,
         )

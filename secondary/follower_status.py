@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
-
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
 
 from node.logging import get_logger
 from registry.errors import VerificationError
 from secondary.peers import Peer
-from secondary.roots import Roots
+from secondary.set_values import SetStanding
 
 _log = get_logger("follower")
 
@@ -50,15 +47,28 @@ class FollowerStatus:
     live_keys: int = 0
     # The largest size the upstream has shown, signed.
     upstream_size: int = 0
+    # Since when, by the monotonic clock, something is lacking that was shown; None: nothing is.
+    behind_since_s: float | None = None
     # The nodes that the log comes through, from the primary's follower to this one.
     path: tuple[str, ...] = ()
     # What this mirror cosigned last; and why the primary does not hear of it, empty if it does.
     cosigned_size: int = 0
     cosigned_ms: int = 0
     cosigning_problem: str = ""
+    # When this node's certificate ends, and the authority's; why it is not renewed, empty if it is.
+    certificate_ends_ms: int = 0
+    authority_ends_ms: int = 0
+    certificate_problem: str = ""
     # Why nobody should be sent here, though it answers; empty when all is well.
     out_of_rotation: str = ""
     peers: tuple[Peer, ...] = ()
+    # How this mirror stands in the A record set, as the primary said last.
+    set_standing: SetStanding = field(default_factory=SetStanding)
+
+    @property
+    def lag(self) -> int:
+        """Entries that the upstream or a peer has shown, and that are not stored here yet."""
+        return max(self.upstream_size, *(peer.size for peer in self.peers), self.size) - self.size
 
 
 class StatusBoard:
@@ -77,7 +87,14 @@ class StatusBoard:
     def set(self, **changes: Any) -> None:
         """Change these parts of it."""
         with self._lock:
-            self._status = replace(self._status, **changes)
+            status = replace(self._status, **changes)
+            since = (status.behind_since_s or time.monotonic()) if status.lag else None
+            self._status = replace(status, behind_since_s=since)
+
+    def saw_upstream(self, size: int) -> None:
+        """The upstream has shown a log of this size, signed; a smaller one is no news."""
+        if size > self._status.upstream_size:
+            self.set(upstream_size=size)
 
     @property
     def refusals(self) -> dict[str, int]:
@@ -100,91 +117,3 @@ class StatusBoard:
             _log.warning("phase.changed", phase=phase.value, advice=advice)
         else:
             _log.info("phase.changed", phase=phase.value)
-
-
-class FollowerMetrics(Collector):
-    """The status as metrics, made when they are asked for."""
-
-    def __init__(self, board: StatusBoard, roots: Roots) -> None:
-        self._board = board
-        self._roots = roots
-
-    def collect(self) -> Iterator[Metric]:
-        """The metrics of this moment."""
-        status, root = self._board.now, self._roots.chain.current
-        yield _gauge("smtpnic_root_version", "Version of the board's root.", root.version)
-        yield _gauge(
-            "smtpnic_root_expires_timestamp_seconds", "When the root expires.", root.expires_s
-        )
-        yield _gauge(
-            "smtpnic_follower_size", "Entries of the log that the replica holds.", status.size
-        )
-        yield _gauge(
-            "smtpnic_follower_upstream_size",
-            "The largest size the upstream has shown, signed.",
-            status.upstream_size,
-        )
-        yield _gauge("smtpnic_follower_live_keys", "Records in the replica.", status.live_keys)
-        yield _gauge("smtpnic_follower_zone_serial", "The zones' serial.", status.zone_serial)
-        yield _gauge(
-            "smtpnic_follower_checkpoint_time_seconds",
-            "Time of the last batch's state entry, since 1970.",
-            status.checkpoint_ms / 1000,
-        )
-        yield _gauge(
-            "smtpnic_follower_freshness_time_seconds",
-            "Time of the last freshness cosignature, since 1970.",
-            status.freshness_ms / 1000,
-        )
-        yield from _cosigning_metrics(status)
-        yield from _peer_metrics(status)
-        yield from self._phases(status)
-
-    def _phases(self, status: FollowerStatus) -> Iterator[Metric]:
-        phases = GaugeMetricFamily(
-            "smtpnic_follower_phase", "1 for what the follower is doing.", labels=["phase"]
-        )
-        for phase in Phase:
-            phases.add_metric([phase.value], float(status.phase is phase))
-        yield phases
-        refused = CounterMetricFamily(
-            "smtpnic_follower_refused",
-            "What the upstream or etcd gave and the registry had not signed, by error.",
-            labels=["error"],
-        )
-        for error, count in self._board.refusals.items():
-            refused.add_metric([error], count)
-        yield refused
-
-
-def _cosigning_metrics(status: FollowerStatus) -> Iterator[Metric]:
-    yield _gauge(
-        "smtpnic_follower_cosigned_size",
-        "Entries of the log that this mirror last cosigned.",
-        status.cosigned_size,
-    )
-    yield _gauge(
-        "smtpnic_follower_cosigned_time_seconds",
-        "When this mirror last cosigned, since 1970.",
-        status.cosigned_ms / 1000,
-    )
-
-
-def _peer_metrics(status: FollowerStatus) -> Iterator[Metric]:
-    yield _gauge(
-        "smtpnic_follower_out_of_rotation",
-        "1 while peers hold what has not come here for too long.",
-        float(bool(status.out_of_rotation)),
-    )
-    sizes = GaugeMetricFamily(
-        "smtpnic_follower_peer_size",
-        "The largest size of the log that a peer has shown, signed.",
-        labels=["url"],
-    )
-    for peer in status.peers:
-        sizes.add_metric([peer.url], peer.size)
-    yield sizes
-
-
-def _gauge(name: str, text: str, value: float) -> Metric:
-    return GaugeMetricFamily(name, text, value=value)

@@ -9,7 +9,7 @@ from typing import Final
 
 from secondary.etcd import EtcdStore
 from secondary.etcd_values import Comparison, Holds, Unchanged
-from secondary.layout import Generation, Layout, parse_number
+from secondary.layout import Generation, Layout
 
 # A claim goes with its lease: so long after its follower died, its generation can be deleted.
 # Claims are kept alive every few seconds, and while etcd has no leader time stands still.
@@ -47,10 +47,9 @@ class Generations:
         self._layout = layout
 
     def served(self) -> Served:
-        """Which generation readers are to load."""
+        """Which generation readers are to load; NewerReplicaError: one of a newer version."""
         reading = self._store.get(self._layout.current)
-        number = None if reading.value is None else parse_number(reading.value)
-        generation = None if number is None else self._layout.generation(number)
+        generation = self._layout.served(reading.value)
         return Served(generation, Unchanged(self._layout.current, reading.mod_revision))
 
     def claim(self) -> Claim:
@@ -81,7 +80,7 @@ class Generations:
         generation = claim.generation
         revision = self._store.txn(
             [claim.guard, served.guard],
-            [(self._layout.current, b"%d" % generation.number)],
+            [(self._layout.current, generation.name)],
             [generation.claim],
         )
         return Served(generation, Unchanged(self._layout.current, revision))

@@ -9,8 +9,10 @@ from typing import Final
 
 from node.failpoints import failpoint
 from node.logging import get_logger
+from registry.errors import OutdatedError
 from secondary.background import lower_priority
 from secondary.etcd import EtcdStore
+from secondary.etcd_use import EtcdUse
 from secondary.etcd_values import EtcdError
 from secondary.generations import CLAIM_SECONDS, Generations
 from secondary.layout import Generation
@@ -18,6 +20,8 @@ from secondary.replica import Replica, ReplicaDamagedError, read_replica
 from secondary.roots import Roots
 
 LOOK_SECONDS: Final = 1.0
+# Once between two scrapes, by Prometheus' habit.
+USE_SECONDS: Final = 15.0
 # Between the steps of a deletion, so that etcd and its watchers have time for other things.
 PAUSE_SECONDS: Final = 0.02
 
@@ -34,6 +38,7 @@ class Housekeeping:
         store: EtcdStore,
         generations: Generations,
         roots: Roots,
+        use: EtcdUse,
         *,
         recheck_seconds: float,
         old_generation_seconds: float,
@@ -41,6 +46,7 @@ class Housekeeping:
         self._store = store
         self._generations = generations
         self._roots = roots
+        self._use = use
         self._recheck_seconds = recheck_seconds
         self._old_generation_seconds = old_generation_seconds
         self._stopping = threading.Event()
@@ -61,9 +67,12 @@ class Housekeeping:
         lower_priority()
         seen: Generation | None = None
         cleanups: list[float] = []
-        recheck = time.monotonic() + self._recheck_seconds
+        recheck, measure = time.monotonic() + self._recheck_seconds, 0.0
         while not self._stopping.wait(LOOK_SECONDS):
             held, now = replica(), time.monotonic()
+            if now >= measure:
+                self._use.look()
+                measure = now + USE_SECONDS
             if held is not None and held.generation != seen:
                 seen = held.generation
                 first = now + self._old_generation_seconds
@@ -87,7 +96,7 @@ class Housekeeping:
                     if self._stopping.wait(PAUSE_SECONDS):
                         return
                 _log.info("generation.deleted", generation=generation.number, keys=deleted)
-        except EtcdError as error:
+        except (EtcdError, OutdatedError) as error:
             _log.warning("cleanup.failed", error=type(error).__name__, reason=str(error))
 
     def _check(self, generation: Generation, doubt: Doubt) -> None:
@@ -99,5 +108,5 @@ class Housekeeping:
         except ReplicaDamagedError as error:
             _log.error("replica.damaged", generation=generation.number, reason=str(error))
             doubt(error)
-        except EtcdError as error:
+        except (EtcdError, OutdatedError) as error:
             _log.warning("check.failed", error=type(error).__name__, reason=str(error))

@@ -1,7 +1,9 @@
 """Where things stand in etcd: the names of the keys.
 
-    <prefix>/current                the number of the generation that is served, in ASCII
+    <prefix>/current                the number of the generation that is served, in ASCII; from
+                                    format 2 on a space and the number of its format
     <prefix>/notice                 what readers should know of the replica; there only if so
+    <prefix>/extension              a decision to answer longer without the registry, if any
     <prefix>/g<N>/r/4/<8 hex>       a registration's Record, without its openings
     <prefix>/g<N>/r/6/<32 hex>
     <prefix>/g<N>/h/<32 hex>        a holder's
@@ -17,16 +19,24 @@ if it writes the cursor of the generation that it reads, and then checks that cu
 from __future__ import annotations
 
 from binascii import hexlify
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from typing import NamedTuple
 
+from registry.errors import OutdatedError
 from registry.kinds import Kind
 
+# How a generation is laid out. What a program of another format would misread is another format,
+# and then a generation of its own: nothing is changed in place.
+FORMAT = 1
 _MAX_DIGITS = 18
 # Plain numbers: comparing with an enumeration costs several times as much.
 _REGISTRATION = int(Kind.REGISTRATION)
 _HOLDER = int(Kind.HOLDER)
+
+
+class NewerReplicaError(OutdatedError):
+    """The generation that is served was made by a newer version, in a format of its own."""
 
 
 class Section(Enum):
@@ -52,6 +62,18 @@ class Generation:
     number: int
     # Ends with a slash.
     prefix: bytes
+    # A generation's number is never used again, so it is known by that.
+    format: int = field(compare=False)
+
+    @property
+    def name(self) -> bytes:
+        """What `current` holds while it is served."""
+        return b"%d" % self.number if self.format == 1 else b"%d %d" % (self.number, self.format)
+
+    @property
+    def is_outdated(self) -> bool:
+        """Whether an older version made it, so that another has to be made in its place."""
+        return self.format < FORMAT
 
     @property
     def cursor(self) -> bytes:
@@ -77,6 +99,11 @@ class Generation:
     def all_roots(self) -> bytes:
         """The prefix of every key of the board's roots."""
         return self.prefix + b"k/%d/" % Kind.ROOT
+
+    @property
+    def all_decisions(self) -> bytes:
+        """The prefix of every key of the board's decisions."""
+        return self.prefix + b"k/%d/" % Kind.DECISION
 
     def record(self, state_key: bytes) -> bytes:
         """The key of the record of `state_key`."""
@@ -129,15 +156,37 @@ class Layout:
         return self.all + b"notice"
 
     @property
+    def extension(self) -> bytes:
+        """The key that holds an extension of staleness which came as a file."""
+        return self.all + b"extension"
+
+    @property
     def generations(self) -> tuple[bytes, bytes]:
         """From where up to where the keys of all generations stand."""
         return self.all + b"g", self.all + b"h"
 
     def generation(self, number: int) -> Generation:
-        """The generation `number`, 1 or more."""
+        """The generation `number`, 1 or more, in this program's format."""
         if number < 1:
             raise ValueError(f"{number} is no generation")
-        return Generation(number, self.all + b"g%d/" % number)
+        return Generation(number, self.all + b"g%d/" % number, FORMAT)
+
+    def served(self, value: bytes | None) -> Generation | None:
+        """The generation that a value of `current` names; None: nothing was ever loaded.
+
+        NewerReplicaError: it is of a format that this program cannot read.
+        """
+        name, _, form = (value or b"").partition(b" ")
+        number = parse_number(name)
+        if number is None:
+            return None
+        format_ = parse_number(form) or 1
+        if format_ > FORMAT:
+            raise NewerReplicaError(
+                f"etcd holds format {format_} below {self.prefix}, and this software reads "
+                f"{FORMAT}: update it, or give it a prefix of its own"
+            )
+        return replace(self.generation(number), format=format_)
 
     def generation_of(self, key: bytes) -> Generation | None:
         """The generation that `key` is part of, if it is."""

@@ -5,22 +5,22 @@ Nothing is served that the state root does not cover.
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Generic, TypeVar
 
+from node.logging import get_logger
 from registry.batch import outline_slot
-from registry.errors import MalformedError, StateMismatchError
+from registry.content import check_stored
+from registry.errors import MalformedError, StateMismatchError, VerificationError
 from registry.state import State
 from registry.state_tree import StateTree
 from secondary.etcd import EtcdStore
-from secondary.layout import Generation, Layout, parse_number
-from secondary.replica import learn_roots
+from secondary.layout import Generation, Layout
 from secondary.table_file import TableHead, TableReader, TableWriter
 from secondary.trust import Trust
 from secondary.view import BulkView, View
@@ -29,6 +29,8 @@ V = TypeVar("V", bound=View)
 
 # Half a millisecond's work, in which no other thread has the interpreter.
 _RECORDS_AT_ONCE: Final = 256
+
+_log = get_logger("reader")
 
 
 class LoadCancelledError(Exception):
@@ -57,15 +59,16 @@ def load(
     """Fills the empty `view` with the current generation; None while there is none.
 
     What was loaded is left in `table_file`. VerificationError: what etcd holds is not what the
-    registry signed. EtcdError: etcd is away, or has compacted the revision meanwhile. Other
-    threads go on in between; what they may not do is write to `view`.
+    registry signed; OutdatedError: a newer version wrote it. EtcdError: etcd is away, or has
+    compacted the revision meanwhile. Other threads go on in between; what they may not do is write
+    to `view`.
     """
     current = store.get(layout.current)
-    number = None if current.value is None else parse_number(current.value)
-    if number is None:
+    generation = layout.served(current.value)
+    if generation is None or generation.is_outdated:
         return None
-    generation = layout.generation(number)
-    learn_roots(store, generation, trust.roots, current.revision)
+    number = generation.number
+    _learn(trust, _of_the_board(store, generation, current.revision), generation.number)
     cursor = store.get(generation.cursor, current.revision).value
     if cursor is None:
         raise MalformedError(f"generation {number} is current and has no cursor")
@@ -74,7 +77,8 @@ def load(
     if table_file is None:
         _load(loaded, trust, _records(view, pages, generation), cancelled)
     else:
-        with TableWriter(table_file, TableHead(number, current.revision, cursor)) as writer:
+        head = TableHead(number, current.revision, cursor, trust.decided)
+        with TableWriter(table_file, head) as writer:
             records = _written(writer, _records(view, pages, generation))
             _load(loaded, trust, records, cancelled)
             writer.keep()
@@ -95,9 +99,24 @@ def load_file(
     with file:
         reader = TableReader(file)
         head = reader.head
+        _learn(trust, head.decided, head.generation)
         loaded = Loaded(view, layout.generation(head.generation), head.revision, head.cursor)
         _load(loaded, trust, iter(reader), cancelled)
     return loaded
+
+
+def _of_the_board(store: EtcdStore, generation: Generation, revision: int) -> Iterator[bytes]:
+    for prefix in (generation.all_roots, generation.all_decisions):
+        for page in store.range_pages(prefix, revision):
+            yield from (value for _, value in page)
+
+
+def _learn(trust: Trust, records: Iterable[bytes], generation: int) -> None:
+    """Know the board's roots and decisions, if they follow from what is known."""
+    try:
+        trust.learn(records)
+    except VerificationError as error:
+        _log.error("roots.refused", generation=generation, reason=str(error))
 
 
 def _load(
@@ -109,7 +128,6 @@ def _load(
         tree = _tree(loaded.view, pages, cancelled)
         _check(tree, standing.position.state)
         del tree
-    _return_memory()
     loaded.view.advance(standing)
 
 
@@ -134,6 +152,7 @@ def _fill(view: View, pages: Iterator[list[bytes]], cancelled: threading.Event) 
         for record in page:
             # Kept by what it says itself: the state root covers that, and not where it stood.
             state_key, payload, slot = outline_slot(record)
+            check_stored(state_key, payload, record)
             view.put(state_key, payload, record)
             yield slot
 
@@ -186,11 +205,3 @@ def _gc_paused() -> Iterator[None]:
         gc.enable()
         gc.collect()
         gc.freeze()
-
-
-def _return_memory() -> None:
-    """Gives back what the pages and the state tree took: a third of the process, after a load."""
-    # glibc keeps it otherwise; other C libraries have no such call and no such need.
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)

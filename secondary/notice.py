@@ -25,6 +25,8 @@ class Condition(Enum):
     FORKED = auto()
     # Other mirrors hold more of the log, and have for too long.
     BEHIND = auto()
+    # The registry's keys have vouched for nothing for longer than the board allows.
+    STALE = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +49,14 @@ class Notice:
 
 @dataclass(frozen=True, slots=True)
 class Knowledge:
-    """What a notice proves: that the log forked, and a size of the log that was signed."""
+    """What a notice proves: that the log forked, and a size of the log that was signed.
+
+    `answers_until_s` is what a decision in a file proves: how far staleness was extended.
+    """
 
     is_forked: bool = False
     size: int = 0
+    answers_until_s: int = 0
 
     def condition(self, size: int) -> Condition:
         """What a view of a log of `size` is worth."""

@@ -6,9 +6,7 @@ it, so they need not be trusted, and nobody has to let anyone in.
 
 from __future__ import annotations
 
-import http.client
 import time
-import urllib.request
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
@@ -16,23 +14,21 @@ from typing import Final, Protocol
 from node.errors import StorageError
 from node.logging import get_logger
 from registry.checkpoint import Checkpoint, CheckpointKeys, open_checkpoint
-from registry.errors import ForkError, LimitError, MalformedError, VerificationError
+from registry.errors import ForkError, MalformedError, VerificationError
 from registry.fork import check_begins
 from registry.limits import HASH_BYTES, MAX_NOTE_BYTES
 from registry.merkle import CompactRange
 from registry.tiles import TILE_WIDTH, TileId, TileReader
 from secondary.fork import check_extends
+from secondary.http_fetch import FETCH_SECONDS, Deadline, FetchError, fetch
 
-FETCH_SECONDS: Final = 5.0
+# For all that one peer is asked in a look: some tiles, one after another, and a checkpoint.
+LOOK_SECONDS: Final = 15.0
 
 # The mirrors to compare with: base URLs of their logs over HTTP.
 PeerSource = Callable[[], Sequence[str]]
 
 _log = get_logger("peers")
-
-
-class PeerError(Exception):
-    """A peer does not answer, or not as it should."""
 
 
 class Held(Protocol):
@@ -71,20 +67,21 @@ class Ahead:
 class PeerTiles:
     """A peer's tiles, as it gives them; a `TileReader`."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, deadline: Deadline) -> None:
         self._url = url
+        self._deadline = deadline
 
     def read(self, tile: TileId) -> bytes:
-        """The tile's hashes; a full tile's beginning where the partial one is gone. PeerError."""
+        """The tile's hashes; a full tile's beginning where the partial one is gone. FetchError."""
         try:
             return self._get(tile)
-        except PeerError:
+        except FetchError:
             if tile.full:
                 raise
             return self._get(replace(tile, width=TILE_WIDTH))[: tile.width * HASH_BYTES]
 
     def _get(self, tile: TileId) -> bytes:
-        data = fetch(f"{self._url}/{tile.path()}", tile.width * HASH_BYTES)
+        data = _fetch(f"{self._url}/{tile.path()}", tile.width * HASH_BYTES, self._deadline)
         if len(data) != tile.width * HASH_BYTES:
             raise MalformedError(f"{len(data)} bytes instead of {tile.path()}")
         return data
@@ -100,12 +97,16 @@ class Peers:
         keys: CheckpointKeys,
         wall: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
+        *,
+        seconds: float = LOOK_SECONDS,
     ) -> None:
+        """`seconds` is how long a peer may take for all that it is asked in a look."""
         self._source = source
         self._held = held
         self._keys = keys
         self._wall = wall
         self._monotonic = monotonic
+        self._seconds = seconds
         self._seen: dict[str, Peer] = {}
         # What each peer showed last, to be compared once this mirror is as far.
         self._shown: dict[str, bytes] = {}
@@ -136,22 +137,22 @@ class Peers:
             self._look_at(url)
 
     def _look_at(self, url: str) -> None:
-        known = self._seen[url]
+        known, deadline = self._seen[url], Deadline(self._seconds)
         try:
             if url in self._shown:
-                self._compare(url, self._shown.pop(url), is_second=True)
-            note = fetch(f"{url}/checkpoint", MAX_NOTE_BYTES)
+                self._compare(url, self._shown.pop(url), deadline, is_second=True)
+            note = _fetch(f"{url}/checkpoint", MAX_NOTE_BYTES, deadline)
             checkpoint = open_checkpoint(note, self._keys)
             self._seen[url] = Peer(url, max(known.size, checkpoint.size), self._wall())
-            self._compare(url, note, is_second=False)
+            self._compare(url, note, deadline, is_second=False)
         except ForkError:
             raise
-        except (PeerError, VerificationError, StorageError) as error:
-            self._seen[url] = replace(known, problem=str(error))
+        except (FetchError, VerificationError, StorageError) as error:
+            self._seen[url] = replace(self._seen[url], problem=str(error))
             if str(error) != known.problem:
                 _log.warning("peer.problem", url=url, reason=str(error))
 
-    def _compare(self, url: str, note: bytes, *, is_second: bool) -> None:
+    def _compare(self, url: str, note: bytes, deadline: Deadline, *, is_second: bool) -> None:
         """Compare a checkpoint with what is held; for the second time if it was ahead before."""
         theirs, ours_note = open_checkpoint(note, self._keys), self._held.checkpoint()
         if not ours_note:
@@ -162,7 +163,7 @@ class Peers:
             self._shown[url] = note
             # The first time it may just be on its way here.
             if is_second:
-                self._check_ahead(url, note, theirs, ours_note)
+                self._check_ahead(url, note, theirs, ours_note, deadline)
         elif theirs.size == ours.size:
             if theirs.root != ours.root:
                 raise ForkError(ours_note, note)
@@ -173,7 +174,9 @@ class Peers:
         if self._ahead is not None and ours.size >= self._ahead.size:
             self._ahead = None
 
-    def _check_ahead(self, url: str, note: bytes, theirs: Checkpoint, ours: bytes) -> None:
+    def _check_ahead(
+        self, url: str, note: bytes, theirs: Checkpoint, ours: bytes, deadline: Deadline
+    ) -> None:
         """It counts once the peer has proved that its log goes on from what is held.
 
         Somebody with a stolen key could silence every mirror otherwise. ForkError, ProofError.
@@ -181,30 +184,14 @@ class Peers:
         position = self._held.position(open_checkpoint(ours, self._keys).size)
         if position is None:
             return
-        check_extends(ours, position, note, PeerTiles(url), self._keys)
+        check_extends(ours, position, note, PeerTiles(url, deadline), self._keys)
         if self._ahead is None:
             self._ahead = Ahead(note, theirs.size, url, self._monotonic())
             _log.warning("peer.ahead", url=url, size=theirs.size, held=position.size)
 
 
-def fetch(url: str, most: int) -> bytes:
-    """What is at a URL, up to `most` bytes. PeerError; LimitError if there is more."""
-    try:
-        with _OPENER.open(url, timeout=FETCH_SECONDS) as reply:
-            data: bytes = reply.read(most + 1)
-    except (OSError, ValueError, http.client.HTTPException) as error:
-        raise PeerError(f"{url}: {error}") from None
-    if len(data) > most:
-        raise LimitError(f"{url} gives more than {most} bytes")
-    return data
-
-
-class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """A peer could send us anywhere, into the operator's own network too."""
-
-    def redirect_request(self, *_: object) -> None:
-        return None
-
-
-# No proxies of the environment: peers are where the settings say.
-_OPENER: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirects())
+def _fetch(url: str, most: int, deadline: Deadline) -> bytes:
+    """As of `fetch`, within a single answer's time too."""
+    if not deadline.left:
+        raise FetchError(f"{url}: not asked, for {deadline.seconds:g} s are over")
+    return fetch(url, most, Deadline(min(FETCH_SECONDS, deadline.left)))

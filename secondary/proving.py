@@ -17,11 +17,11 @@ from registry.proof import Lookup
 from registry.state_tree import Location
 from registry.tiles import inclusion_path
 from secondary.etcd import EtcdStore
-from secondary.etcd_values import EtcdError
+from secondary.etcd_values import EtcdCompacted, EtcdError
 from secondary.log_tiles import LogTiles
 from secondary.replica import Replica
 
-# A batch is in etcd a moment before memory has it.
+# Another follower's batch is in etcd a moment before memory has it.
 ATTEMPTS: Final = 5
 PAUSE_SECONDS: Final = 0.02
 
@@ -62,7 +62,7 @@ class Prover:
                 f"the log's hash tiles are still being fetched ({self._tiles.size} of "
                 f"{proved.size}); absence can be proved, presence not yet"
             )
-        record = self._record(replica, state_key, proved.location)
+        record = self._record(replica, state_key, proved.location, proved.revision)
         if record is None:
             return None
         try:
@@ -71,13 +71,18 @@ class Prover:
             raise CannotProveError(f"a hash tile cannot be read: {error}") from error
         return Lookup(proved.signed_state, proved.proof, record, tuple(path))
 
-    def _record(self, replica: Replica, state_key: bytes, location: Location) -> Record | None:
-        """The record at `location`, with its public openings; None if etcd has another."""
+    def _record(
+        self, replica: Replica, state_key: bytes, location: Location, revision: int
+    ) -> Record | None:
+        """The record at `location`, with its public openings; None if etcd has another.
+
+        At the revision of what memory holds: a batch is in etcd a moment before memory has it.
+        """
         try:
-            stored = self._store.get(replica.generation.record(state_key)).value
+            stored = self._value(replica.generation.record(state_key), revision)
             beside = None
             if state_key[0] != Kind.REGISTRATION:
-                beside = self._store.get(replica.generation.openings(state_key)).value
+                beside = self._value(replica.generation.openings(state_key), revision)
         except EtcdError as error:
             raise CannotProveError(f"etcd does not answer: {error}") from error
         if stored is None:
@@ -91,3 +96,10 @@ class Prover:
         except VerificationError:
             return None
         return Record(record.index, record.entry, openings)
+
+    def _value(self, key: bytes, revision: int) -> bytes | None:
+        """A key's value at a revision, or the newest where that one is no longer kept."""
+        try:
+            return self._store.get(key, revision).value
+        except EtcdCompacted:
+            return self._store.get(key).value

@@ -13,27 +13,26 @@ import math
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from random import Random
 from typing import Final, Generic, TypeVar
 
+from prometheus_client import Histogram
+
+from node.allocator import return_memory
 from node.logging import get_logger
 from node.retry import Backoff
 from registry.errors import ForkError, VerificationError
-from secondary.etcd import EtcdStore
 from secondary.etcd_contact import EtcdContact
 from secondary.etcd_values import EtcdCompacted, EtcdError
-from secondary.layout import Layout
 from secondary.loading import LoadCancelledError, Loaded, load, load_file
-from secondary.notice import NOTHING, Condition
+from secondary.notice import Condition
 from secondary.notice_reader import NoticeReader
-from secondary.roots import Roots
+from secondary.reader_values import Cause, ReaderCounts, Source
 from secondary.tail import Tail
 from secondary.track import RETRY_MAX_SECONDS, Track
 from secondary.trust import Trust
-from secondary.view import View
+from secondary.view import Standing, View
 
 V = TypeVar("V", bound=View)
 
@@ -54,40 +53,6 @@ STOP_SECONDS: Final = 5.0
 _log = get_logger("reader")
 
 
-class Cause(StrEnum):
-    """Why a view is loaded."""
-
-    START = "start"
-    LOST = "watch lost"
-    REFUSED = "refused"
-    FLIP = "another generation"
-    CHECK = "check"
-
-
-@dataclass(slots=True)
-class ReaderCounts:
-    """What happened since the start. One thread counts, any thread reads."""
-
-    loads: int = 0
-    # Loads and cursors that were not what the registry signed.
-    refused: int = 0
-    # Views found to differ from what etcd held, at one and the same size of the log.
-    diverged: int = 0
-    # Views loaded that were older than the one that served, and stayed so.
-    behind: int = 0
-    # Revisions of finished tracks that changed records without the cursor.
-    strange: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """Where the replica is, and whose signatures count."""
-
-    store: EtcdStore
-    layout: Layout
-    roots: Roots
-
-
 class Reader(Generic[V]):
     """Owns the thread that loads views, and gives the one that serves."""
 
@@ -100,15 +65,20 @@ class Reader(Generic[V]):
         random: Random,
         table_file: Path | None = None,
         pause_seconds: float = 0.0,
+        max_silence_seconds: float | None = None,
     ) -> None:
         """`new_view` makes an empty view; every load fills a fresh one.
 
         What is loaded is left in `table_file`, and served after a restart until etcd was read.
         A view is kept up by a watch; with `pause_seconds` by a look that often, which costs less.
+        With `max_silence_seconds` a view is stale after so long, whatever the board has decided.
         """
         self.counts = ReaderCounts()
         self.contact = EtcdContact()
-        self._notice = NoticeReader(source.store, source.layout, source.roots)
+        self._notice = NoticeReader(
+            source.store, source.layout, source.roots, source.extension_file
+        )
+        self._max_silence_seconds = max_silence_seconds
         # How many revisions etcd was ahead when it was last asked.
         self.revision_lag = 0
         self._polled_revision = 0
@@ -135,11 +105,30 @@ class Reader(Generic[V]):
 
     @property
     def condition(self) -> Condition:
-        """What the view is worth, by what is known of the log elsewhere."""
+        """What the view is worth now."""
+        return self.condition_at(time.time())
+
+    def condition_at(self, now_s: float) -> Condition:
+        """What the view is worth at a time, by what is known of the log elsewhere."""
         known, view = self._notice.known, self.view
-        if known is NOTHING or view is None:
+        if view is None:
             return Condition.GOOD
-        return known.condition(view.standing.position.checkpoint.size)
+        standing = view.standing
+        if now_s > self.answers_until_s(standing):
+            return Condition.STALE
+        return known.condition(standing.position.checkpoint.size)
+
+    def answers_until_s(self, standing: Standing) -> float:
+        """Until when a view that stands there is served, in seconds since 1970."""
+        if self._max_silence_seconds is not None:
+            return standing.vouched_s + self._max_silence_seconds
+        staleness = standing.staleness.extended(self._notice.known.answers_until_s)
+        return staleness.ends_s(standing.vouched_s)
+
+    @property
+    def etcd_times(self) -> Histogram:
+        """How long etcd took to answer."""
+        return self._source.store.times
 
     @property
     def good_view(self) -> V | None:
@@ -238,16 +227,17 @@ class Reader(Generic[V]):
             return False
         if loaded is None:
             return False
-        self._serving = self._track(loaded, "table file", started)
+        return_memory()
+        self._serving = self._track(loaded, trust, "table file", started)
         self._serving.start()
         return True
 
     def _load(self, cause: Cause) -> Track[V] | None:
-        source, started = self._source, time.monotonic()
+        source, trust, started = self._source, self._trust(), time.monotonic()
         loaded = load(
             source.store,
             source.layout,
-            self._trust(),
+            trust,
             self._new_view(),
             self._stopping,
             table_file=self._table_file,
@@ -255,15 +245,18 @@ class Reader(Generic[V]):
         self.contact.answered()
         if loaded is None:
             return None
+        # Pages and state tree: half of the process, after a load.
+        return_memory()
         self._notice.look()
-        track = self._track(loaded, cause.value, started)
+        track = self._track(loaded, trust, cause.value, started)
         self._compare(loaded.view)
         return track
 
     def _trust(self) -> Trust:
         return Trust(self._source.roots)
 
-    def _track(self, loaded: Loaded[V], cause: str, started: float) -> Track[V]:
+    def _track(self, loaded: Loaded[V], trust: Trust, cause: str, started: float) -> Track[V]:
+        """Goes on from what was loaded, with what was learnt of the board on the way."""
         _log.info(
             "replica.loaded",
             cause=cause,
@@ -272,7 +265,7 @@ class Reader(Generic[V]):
             records=loaded.view.standing.position.state.live_keys,
             seconds=round(time.monotonic() - started, 3),
         )
-        tail = Tail(loaded, self._source.layout, self._trust())
+        tail = Tail(loaded, self._source.layout, trust)
         return Track(
             tail,
             self._source.store,
@@ -346,7 +339,7 @@ class Reader(Generic[V]):
         jitter = self._random.uniform(1 - CHECK_JITTER, 1 + CHECK_JITTER)
         check_due = time.monotonic() + self._recheck_seconds * jitter
         poll_due = time.monotonic() + POLL_SECONDS
-        serving = self._serving
+        serving, is_first = self._serving, True
         assert serving is not None
         while not self._stopping.is_set():
             self._news.wait(max(0.0, min(poll_due, check_due) - time.monotonic()))
@@ -359,11 +352,17 @@ class Reader(Generic[V]):
                 return Cause.REFUSED
             if serving.tail.is_superseded:
                 return Cause.FLIP
-            if self._check_requested or time.monotonic() >= check_due:
+            # The table file has to know it: a restart may come while etcd is away.
+            is_outdated = self._table_file is not None and serving.tail.has_new_limit
+            if self._check_requested or is_outdated or time.monotonic() >= check_due:
                 self._check_requested = False
                 return Cause.CHECK
             if time.monotonic() >= poll_due:
                 self._poll(serving)
+                if is_first:
+                    # By now nobody answers from the view before this one any more.
+                    return_memory()
+                    is_first = False
                 poll_due = time.monotonic() + POLL_SECONDS
         return Cause.START
 

@@ -26,6 +26,9 @@ from secondary.log_tiles import LogTiles
 
 # For one subscriber at a time, as at the primary.
 BATCHES_A_READ: Final = 32
+# Small batches cost more than their bytes. As many as a busy day of single changes; who is further
+# behind begins with a snapshot all the same.
+MAX_KEPT_BATCHES: Final = 16_384
 
 
 class RelayLog:
@@ -92,7 +95,7 @@ class RelayLog:
         self._roots[event.end] = root
         self._order.append(event)
         self._bytes += len(event.data)
-        while self._bytes > self._kept_bytes and len(self._order) > 1:
+        while self._is_full() and len(self._order) > 1:
             oldest = self._order.popleft()
             self._bytes -= len(oldest.data)
             del self._kept[oldest.start], self._roots[oldest.start]
@@ -103,6 +106,9 @@ class RelayLog:
         """Pass on that this checkpoint is still the newest."""
         self.freshness = note
         self.feed.publish(freshness_event(self.size, note))
+
+    def _is_full(self) -> bool:
+        return self._bytes > self._kept_bytes or len(self._order) > MAX_KEPT_BATCHES
 
     def _begin(self, size: int, root: bytes) -> None:
         self._kept: dict[int, Event] = {}

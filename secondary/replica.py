@@ -17,6 +17,7 @@ from registry.batch import Batch, Record, SignedState, outline_slot, parse_recor
 from registry.board import Board
 from registry.checkpoint import Checkpoint
 from registry.contact import Opening
+from registry.content import check_stored
 from registry.entry import Entry
 from registry.errors import ForkError, MalformedError, VerificationError
 from registry.kinds import Kind, Operation
@@ -29,6 +30,7 @@ from secondary.etcd_values import Comparison, FenceLost, Put, Unchanged
 from secondary.layout import Generation
 from secondary.roots import Roots
 
+_REGISTRATION: Final = int(Kind.REGISTRATION)
 _BOARD_KINDS: Final = frozenset({int(Kind.ROOT), int(Kind.DECISION)})
 
 _log = get_logger("replica")
@@ -44,12 +46,16 @@ class Stored:
 
 
 class Proved(NamedTuple):
-    """The signed state of a log of `size`, and what it says of a key: where its record is."""
+    """The signed state of a log of `size`, and what it says of a key: where its record is.
+
+    At `revision` etcd held that state; 0: not known.
+    """
 
     signed_state: SignedState
     size: int
     proof: StateProof
     location: Location | None
+    revision: int
 
 
 class ReplicaDamagedError(VerificationError):
@@ -92,6 +98,8 @@ class Replica:
         self._tree = tree
         self._lock = threading.Lock()
         self._signed_state = stored.cursor.signed_state if stored else None
+        # Of etcd, when it held what is held here; 0: not known.
+        self._revision = stored.revision if stored else 0
         compact_range = stored.position.compact_range if stored else CompactRange.empty()
         serial = stored.position.state.zone_serial if stored else 0
         self._replay = Replay(board.with_chain(roots.chain), compact_range, tree, serial)
@@ -158,9 +166,13 @@ class Replica:
         """Hold what was applied."""
         if verified.board is not None:
             self._roots.adopt(verified.board.chain)
+        stored = self._stored
+        # Another follower that is ahead has written this state at a revision that is not known.
+        is_newest = stored is not None and stored.position.checkpoint.size == verified.size
         with self._lock:
             self._replay.advance(verified)
             self._signed_state = verified.signed_state
+            self._revision = stored.revision if stored is not None and is_newest else 0
 
     def freshen(self, note: bytes) -> None:
         """Store a verified freshness note; FenceLost as in `apply`."""
@@ -189,7 +201,7 @@ class Replica:
             if self._signed_state is None:
                 return None
             proof, location = self._tree.prove(state_key), self._tree.get(state_key)
-            return Proved(self._signed_state, self.size, proof, location)
+            return Proved(self._signed_state, self.size, proof, location, self._revision)
 
     def _position_after(self, verified: VerifiedBatch) -> Position:
         compact_range = verified.compact_range
@@ -229,7 +241,8 @@ def read_replica(
 
     Its roots come first, for they say which keys signed the cursor.
 
-    ReplicaDamagedError, which tells what the cursor proves, if it proves anything.
+    ReplicaDamagedError, which tells what the cursor proves, if it proves anything. NewerLogError:
+    a newer version has written it.
     """
     learn_roots(store, generation, roots)
     stored, revision = read_cursor(store, generation, roots)
@@ -295,10 +308,13 @@ def _slots(
         for key, value in page:
             if key.startswith(generation.all_openings) or key in others:
                 continue
-            state_key, _, slot = outline_slot(value)
+            state_key, payload, slot = outline_slot(value)
             # The state root covers values only.
             if generation.record(state_key) != key:
                 raise MalformedError(f"a record that belongs elsewhere at {key!r}")
+            # Of registrations there are millions, and their readers look at each.
+            if state_key[0] != _REGISTRATION:
+                check_stored(state_key, payload, value)
             if state_key[0] in _BOARD_KINDS:
                 decided.append(value)
             yield slot

@@ -74,10 +74,11 @@ class ReplicaOpener:
         """The replica that is served, verified record by record; an empty one where none is.
 
         A damaged one is left to its readers, who hold what they have, and one is made anew.
-        FenceLost: another follower was faster; open again.
+        One of an older format is left likewise. FenceLost: another follower was faster; open again.
+        OutdatedError: a newer version has made it.
         """
         served = self._generations.served()
-        if served.generation is None:
+        if served.generation is None or served.generation.is_outdated:
             return self._empty(served, None)
         try:
             stored, tree, board = read_replica(self._store, served.generation, self._roots)

@@ -18,7 +18,7 @@ from registry.kinds import Kind
 from registry.snapshot import SnapshotHeader
 from secondary.cursor import Cursor
 from secondary.etcd import EtcdStore
-from secondary.layout import Generation, Layout, Place, parse_number
+from secondary.layout import Generation, Layout, Place
 
 # A state key, and the value at its key in etcd.
 _Item = tuple[bytes, bytes]
@@ -33,10 +33,9 @@ def write_snapshot(
     EtcdError. VerificationError: the cursor is not what the registry signed.
     """
     current = store.get(layout.current)
-    number = None if current.value is None else parse_number(current.value)
-    if number is None:
+    generation, revision = layout.served(current.value), current.revision
+    if generation is None:
         raise StorageError("nothing is loaded yet")
-    generation, revision = layout.generation(number), current.revision
     cursor = Cursor.decode(store.get(generation.cursor, revision).value or b"")
     position = cursor.open(keys)
     live_keys = position.state.live_keys

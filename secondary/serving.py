@@ -5,24 +5,24 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from random import Random
 from typing import Protocol, TypeVar
 
-from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from node.endpoint import Endpoint
-from node.http import MonitoringServer
 from node.logging import get_logger
+from node.monitoring import Monitoring, new_metrics
 from secondary.background import SWITCH_SECONDS
 from secondary.etcd import EtcdStore
 from secondary.notice import Condition
-from secondary.reader import Reader, Source
+from secondary.reader import Reader
+from secondary.reader_values import Source
 from secondary.roots import Roots
-from secondary.settings import SecondarySettings
+from secondary.sections import DnsSettings, WhoisSettings
+from secondary.settings import Role, SecondarySettings
 from secondary.view import View
 
 V = TypeVar("V", bound=View)
@@ -52,7 +52,14 @@ def make_reader(
         EtcdStore(settings.etcd_endpoints, settings.etcd.tls),
         settings.layout,
         Roots.load(settings),
+        settings.extension_file,
     )
+    if settings.max_silence_seconds is not None:
+        _log.warning(
+            "staleness.overridden",
+            max_silence_seconds=settings.max_silence_seconds,
+            advice="the board's limit does not hold here: leave the setting out but for tests",
+        )
     return Reader(
         source,
         new_view,
@@ -60,6 +67,7 @@ def make_reader(
         random=Random(),  # noqa: S311
         table_file=table_file,
         pause_seconds=pause_seconds,
+        max_silence_seconds=settings.max_silence_seconds,
     )
 
 
@@ -70,21 +78,29 @@ class ServingProcess:
     """
 
     def __init__(
-        self, reader: Reader[V], http: Endpoint, server: Server, drain_seconds: float
+        self,
+        role: Role,
+        reader: Reader[V],
+        servers: Sequence[Server],
+        settings: DnsSettings | WhoisSettings,
+        drain_seconds: float,
     ) -> None:
         """Listens for HTTP at once; ConfigurationError where it cannot."""
-        self.metrics = CollectorRegistry()
+        self.metrics = new_metrics(role.value)
         self.metrics.register(ReaderCollector(reader))
         self._reader = reader
-        self._server = server
+        self._servers = servers
         self._drain_seconds = drain_seconds
         self._draining = False
-        self._monitoring = MonitoringServer(http, self.metrics, self._unready_reason)
+        self._monitoring = Monitoring(
+            settings.http, settings.health, self.metrics, self._unready_reason
+        )
 
-    def run(self) -> None:
-        """Serves until it is told to end."""
+    def run(self, new_loop: Callable[[], asyncio.AbstractEventLoop] | None = None) -> None:
+        """Serves until it is told to end, on asyncio's own event loop or on another."""
         sys.setswitchinterval(SWITCH_SECONDS)
-        asyncio.run(self._serve())
+        with asyncio.Runner(loop_factory=new_loop) as runner:
+            runner.run(self._serve())
 
     async def _serve(self) -> None:
         ending = asyncio.Event()
@@ -94,7 +110,8 @@ class ServingProcess:
         loop.add_signal_handler(signal.SIGHUP, self._reader.request_check)
         self._reader.start()
         self._monitoring.start()
-        await self._server.start()
+        for server in self._servers:
+            await server.start()
         _log.info("serving.started", http=str(self._monitoring.endpoint))
         await ending.wait()
         await self._drain()
@@ -104,7 +121,8 @@ class ServingProcess:
         self._draining = True
         _log.info("serving.draining", seconds=self._drain_seconds)
         await asyncio.sleep(self._drain_seconds)
-        await self._server.stop()
+        for server in self._servers:
+            await server.stop()
         self._monitoring.close()
         self._reader.stop()
         _log.info("serving.ended")
@@ -141,6 +159,7 @@ class ReaderCollector(Collector):
             "Revisions of etcd not applied yet, as last seen.",
             reader.revision_lag,
         )
+        yield from reader.etcd_times.collect()
         counts = reader.counts
         yield _count("smtpnic_replica_loads", "Views loaded and checked.", counts.loads)
         yield _count(
@@ -164,10 +183,10 @@ class ReaderCollector(Collector):
             "smtpnic_view_loaded", "Whether there is a view to serve from.", view is not None
         )
         if view is not None:
-            yield from _view_metrics(view)
+            yield from _view_metrics(reader, view)
 
 
-def _view_metrics(view: View) -> Iterator[Metric]:
+def _view_metrics(reader: Reader[V], view: View) -> Iterator[Metric]:
     standing = view.standing
     yield _gauge("smtpnic_table_size", "Records in the view.", len(view))
     yield _gauge("smtpnic_log_size", "Size of the log.", standing.position.checkpoint.size)
@@ -176,6 +195,11 @@ def _view_metrics(view: View) -> Iterator[Metric]:
         "smtpnic_vouched_timestamp_seconds",
         "When the registry's keys last vouched for the view.",
         standing.vouched_s,
+    )
+    yield _gauge(
+        "smtpnic_answers_until_timestamp_seconds",
+        "Until when the view is served if nothing more is heard from the registry.",
+        reader.answers_until_s(standing),
     )
 
 

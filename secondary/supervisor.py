@@ -14,10 +14,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
+from node.child import Child, ChildPlan
 from node.errors import ConfigurationError
 from node.logging import get_logger
 from secondary import child_etcd
-from secondary.child import Child, ChildPlan
 from secondary.directory_lock import DirectoryLock
 from secondary.etcd import EtcdStore
 from secondary.etcd_values import EtcdError

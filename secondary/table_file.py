@@ -1,8 +1,9 @@
 """What a view was loaded from, in a local file: a restart serves at once, and asks etcd then.
 
-A magic line; how many bytes the head has, and the head: generation, revision, cursor as etcd held
-them; pages: how many records, their lengths, the records; and a page of none. Nothing in it is
-believed: the cursor is signed, and the records have to lead to its state root. Public openings are
+A magic line; how many bytes the cursor has, and the head: generation, revision, cursor as etcd held
+them, and a page of the board's records that say how long it is served; pages: how many records,
+their lengths, the records; and a page of none. Nothing in it is believed: cursor and board's
+records are signed, and the records have to lead to the cursor's state root. Public openings are
 not in it, for whoever erases them reaches etcd and not this file.
 """
 
@@ -21,7 +22,7 @@ from node.logging import get_logger
 from registry.errors import LimitError, MalformedError
 from registry.limits import KIB
 
-MAGIC: Final = b"smtpnic table 1\n"
+MAGIC: Final = b"smtpnic table 2\n"
 # A cursor holds a note, a state entry and hashes: some kilobytes.
 MAX_CURSOR_BYTES: Final = 64 * KIB
 # A page of etcd's is the largest that is written.
@@ -37,11 +38,15 @@ _log = get_logger("reader")
 
 @dataclass(frozen=True, slots=True)
 class TableHead:
-    """Where the records stood in etcd: generation, revision, and the cursor at that revision."""
+    """Where the records stood in etcd: generation, revision, and the cursor at that revision.
+
+    `decided` are the records of roots and decisions that say how long they are served.
+    """
 
     generation: int
     revision: int
     cursor: bytes
+    decided: tuple[bytes, ...] = ()
 
     def __post_init__(self) -> None:
         if self.generation < 1 or self.revision < 1 or len(self.cursor) > MAX_CURSOR_BYTES:
@@ -61,7 +66,7 @@ class TableWriter:
         try:
             self._file = open(self._new, "wb", opener=_private)  # noqa: SIM115
             self._write(MAGIC, _HEAD.pack(head.generation, head.revision, len(head.cursor)))
-            self._write(head.cursor)
+            self._write(head.cursor, *_page(head.decided))
         except OSError as error:
             self._give_up(error)
 
@@ -76,16 +81,14 @@ class TableWriter:
         if not records:
             return
         try:
-            data = b"".join(records)
-            lengths = array(_LENGTHS, map(len, records)).tobytes()
-            self._write(_PAGE.pack(len(records), len(data)), lengths, data)
+            self._write(*_page(records))
         except OSError as error:
             self._give_up(error)
 
     def keep(self) -> None:
         """Puts the file in its place: what was added is all, and was found to be true."""
         try:
-            self._write(_PAGE.pack(0, 0))
+            self._write(*_page(()))
             if self._file is not None:
                 self._file.flush()
                 os.fsync(self._file.fileno())
@@ -128,26 +131,34 @@ class TableReader:
         generation, revision, length = _HEAD.unpack(self._take(_HEAD.size))
         if length > MAX_CURSOR_BYTES:
             raise LimitError(f"a cursor of {length} bytes in a table file")
-        self.head: Final = TableHead(generation, revision, self._take(length))
+        cursor = self._take(length)
+        self.head: Final = TableHead(generation, revision, cursor, tuple(self._take_page()))
 
     def __iter__(self) -> Iterator[list[bytes]]:
         """The pages; MalformedError or LimitError where the file was cut off or changed."""
-        while True:
-            count, size = _PAGE.unpack(self._take(_PAGE.size))
-            if count == 0:
-                return
-            if count > MAX_PAGE_RECORDS or size > MAX_PAGE_BYTES:
-                raise LimitError(f"a page of {count} records and {size} bytes in a table file")
-            lengths = array(_LENGTHS, self._take(count * array(_LENGTHS).itemsize))
-            if sum(lengths) != size:
-                raise MalformedError("a page of a table file has another length than its records")
-            yield list(_cut(self._take(size), lengths))
+        while page := self._take_page():
+            yield page
+
+    def _take_page(self) -> list[bytes]:
+        count, size = _PAGE.unpack(self._take(_PAGE.size))
+        if count > MAX_PAGE_RECORDS or size > MAX_PAGE_BYTES:
+            raise LimitError(f"a page of {count} records and {size} bytes in a table file")
+        lengths = array(_LENGTHS, self._take(count * array(_LENGTHS).itemsize))
+        if sum(lengths) != size:
+            raise MalformedError("a page of a table file has another length than its records")
+        return list(_cut(self._take(size), lengths))
 
     def _take(self, count: int) -> bytes:
         data = self._file.read(count)
         if len(data) != count:
             raise MalformedError("a table file that was cut off")
         return data
+
+
+def _page(records: Sequence[bytes]) -> tuple[bytes, bytes, bytes]:
+    data = b"".join(records)
+    lengths = array(_LENGTHS, map(len, records)).tobytes()
+    return _PAGE.pack(len(records), len(data)), lengths, data
 
 
 def _cut(data: bytes, lengths: Sequence[int]) -> Iterator[bytes]:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Generic, NamedTuple, TypeVar
 
 from node.logging import get_logger
 from registry.batch import outline_record
+from registry.content import check_stored
 from registry.errors import ForkError, MalformedError, SequenceError
-from registry.kinds import Kind
 from registry.state import is_later
 from secondary.cursor import Cursor
 from secondary.etcd_values import Revision
 from secondary.layout import Layout, Place, Section
 from secondary.loading import Loaded
-from secondary.trust import Trust
+from secondary.trust import BOARD_KINDS, Trust
 from secondary.view import Standing, View
 
 V = TypeVar("V", bound=View)
@@ -47,6 +48,8 @@ class Tail(Generic[V]):
         self.is_superseded = False
         # Revisions that changed this generation, while it was current, without its cursor.
         self.strange_revisions = 0
+        # Whether the board has changed how long the view is served since it was loaded.
+        self.has_new_limit = False
         self._layout = layout
         self._trust = trust
 
@@ -94,7 +97,7 @@ class Tail(Generic[V]):
 
     def _look_for_flip(self, key: bytes, value: bytes | None) -> None:
         if key == self._layout.current:
-            self.is_superseded = value != b"%d" % self.generation.number
+            self.is_superseded = value != self.generation.name
 
     def _ignore(self, revision: Revision, changes: list[_Change]) -> None:
         """Records changed without the cursor: an old generation is deleted, or a stranger wrote."""
@@ -110,7 +113,7 @@ class Tail(Generic[V]):
         )
 
     def _advance(self, cursor: bytes, changes: list[_Change]) -> None:
-        self._trust.learn(_roots(changes))
+        self._trust.learn(_of_the_board(changes))
         standing = self._trust.open(cursor)
         before, after = self.standing.position.checkpoint, standing.position.checkpoint
         if after.size < before.size:
@@ -126,8 +129,9 @@ class Tail(Generic[V]):
         ready = [_ready(change, range(before.size, after.size)) for change in changes]
         for change in ready:
             self._take(change)
+        self.has_new_limit |= standing.staleness != self.standing.staleness
         self.view.advance(
-            Standing(standing.position, max(standing.vouched_s, self.standing.vouched_s))
+            replace(standing, vouched_s=max(standing.vouched_s, self.standing.vouched_s))
         )
         self.cursor = cursor
 
@@ -141,14 +145,14 @@ class Tail(Generic[V]):
             self.view.put_openings(key, change.value)
 
 
-def _roots(changes: list[_Change]) -> list[bytes]:
-    """The roots among the records; they say who signed the cursor that comes with them."""
+def _of_the_board(changes: list[_Change]) -> list[bytes]:
+    """The roots and decisions: they say who signed the cursor, and how long it is served."""
     return [
-        outline_record(change.value)[3]
+        change.value
         for change in changes
         if change.value is not None
         and change.place.section is Section.RECORD
-        and change.place.state_key[0] == Kind.ROOT
+        and change.place.state_key[0] in BOARD_KINDS
     ]
 
 
@@ -165,6 +169,7 @@ def _ready(change: _Change, new: range) -> _Change:
         raise MalformedError("a record stands at the key of another")
     if index not in new:
         raise SequenceError(f"a record of index {index} came with the entries {new}")
+    check_stored(state_key, payload, change.value)
     return change._replace(payload=payload)
 
 

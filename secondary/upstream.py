@@ -6,31 +6,49 @@ can say so, wait as it sees fit, and go on. Keepalive on both ends finds dead co
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any, Final, NoReturn, Self
 
 import grpc
 
 from node.endpoint import Endpoint
-from node.tls import CHANNEL_OPTIONS, READ_IN_PLACE, Identity, channel_credentials
+from node.identity_files import IdentityFiles, Material
+from node.tls import CHANNEL_OPTIONS, READ_IN_PLACE, channel_credentials
+from registry.address import Address
 from registry.batch import Batch
 from registry.errors import LimitError, MalformedError
 from registry.limits import HASH_BYTES
+from registry.member import Announced
 from registry.root import MAX_ROOTS
 from registry.tiles import TileId
+from registry.wire.v1 import joining_pb2
 from registry.wire.v1 import replication_pb2 as pb
+from registry.wire.v1.joining_pb2_grpc import MembershipStub
 from registry.wire.v1.replication_pb2_grpc import ReplicationStub
+from secondary.set_values import Probe, Probed, SetStanding, Tried
 
 CALL_SECONDS: Final = 10.0
+# Every address is waited for.
+TRY_SECONDS: Final = 30.0
 # A request's tiles, 2 MiB or a few, on a slow line.
 TILES_SECONDS: Final = 60.0
 # A snapshot takes as many attempts as it needs, each from where the last one ended.
 SNAPSHOT_SECONDS: Final = 600.0
 RECONNECT_MS: Final = 500
+KEPT_CHANNELS: Final = 2
 # Mirrors one behind the other; each costs a transaction in etcd, so more make no sense.
 MAX_PATH: Final = 16
+
+
+_SERVICES: Final = {
+    joining_pb2.TRIED_SERVICE_DNS_UDP: "DNS over UDP",
+    joining_pb2.TRIED_SERVICE_DNS_TCP: "DNS over TCP",
+    joining_pb2.TRIED_SERVICE_LOG: "the log over HTTP",
+    joining_pb2.TRIED_SERVICE_MIRROR: "proofs over TLS",
+}
 
 
 class UpstreamError(Exception):
@@ -83,21 +101,111 @@ Event = Batch | FreshnessNote | NeedSnapshot | ForkClaim
 class Upstream:
     """A connection to one upstream; any thread may use it."""
 
-    def __init__(self, endpoint: Endpoint, authority: bytes, identity: Identity) -> None:
-        """Prepare; nothing is sent yet. `authority` is the PEM of the registry's own CA."""
-        # Whoever calls waits between attempts; the channel's own delays would come on top.
-        reconnect = ("grpc.max_reconnect_backoff_ms", RECONNECT_MS)
-        options = [*CHANNEL_OPTIONS, reconnect, READ_IN_PLACE]
-        credentials = channel_credentials(authority, identity)
-        self._channel = grpc.secure_channel(str(endpoint), credentials, options=options)
-        self._stub = ReplicationStub(self._channel)
+    def __init__(self, endpoint: Endpoint, files: IdentityFiles) -> None:
+        """Prepare; nothing is sent yet. A new call is made with what the files hold by then."""
+        self._endpoint = endpoint
+        self._files = files
+        self._lock = threading.Lock()
+        self._version = 0
+        self._is_closed = False
+        # The newest channel, and the one before, for the calls that still use it.
+        self._channels: list[grpc.Channel] = []
 
     # The nodes between the primary and this one, as the upstream last said; nothing proves it.
     path: tuple[str, ...] = ()
 
     def close(self) -> None:
         """End every call and the connection."""
-        self._channel.close()
+        with self._lock:
+            self._is_closed = True
+            for channel in self._channels:
+                channel.close()
+
+    @property
+    def _channel(self) -> grpc.Channel:
+        with self._lock:
+            material = self._files.look()
+            if self._is_closed:
+                raise UpstreamUnavailable("stopping")
+            if material.version != self._version:
+                self._channels.append(self._open(material))
+                self._version = material.version
+                for old in self._channels[:-KEPT_CHANNELS]:
+                    old.close()
+                del self._channels[:-KEPT_CHANNELS]
+            return self._channels[-1]
+
+    @property
+    def _stub(self) -> ReplicationStub:
+        return ReplicationStub(self._channel)
+
+    def _open(self, material: Material) -> grpc.Channel:
+        # Whoever calls waits between attempts; the channel's own delays would come on top.
+        reconnect = ("grpc.max_reconnect_backoff_ms", RECONNECT_MS)
+        options = [*CHANNEL_OPTIONS, reconnect, READ_IN_PLACE]
+        credentials = channel_credentials(material.authority, material.identity)
+        return grpc.secure_channel(str(self._endpoint), credentials, options=options)
+
+    def renew_certificate(self, certificate_request: bytes) -> bytes:
+        """Another certificate (PEM) for this node's key, not checked yet; only the primary does it.
+
+        UpstreamRefused: not for this node, or not from here.
+        """
+        message = joining_pb2.RenewCertificateRequest(certificate_request=certificate_request)
+        try:
+            answer = MembershipStub(self._channel).RenewCertificate(message, timeout=CALL_SECONDS)
+        except grpc.RpcError as error:
+            _fail(error)
+        return answer.certificate
+
+    def announce(
+        self, announced: Announced, probed: Sequence[Probed], *, draining: bool
+    ) -> tuple[SetStanding, list[Probe]]:
+        """How this mirror stands in the A record set, and what it shall look at.
+
+        UpstreamRefused: it is no mirror, or says what cannot be. MalformedError.
+        """
+        request = joining_pb2.AnnounceRequest(
+            operator=announced.operator,
+            region=announced.region,
+            addresses=[one.packed for one in announced.addresses],
+            nsid=announced.nsid,
+            draining=draining,
+            probed=[
+                joining_pb2.Probed(number=one.number, answer=one.answer, problem=one.problem)
+                for one in probed
+            ],
+        )
+        try:
+            answer = MembershipStub(self._channel).Announce(request, timeout=CALL_SECONDS)
+        except grpc.RpcError as error:
+            _fail(error)
+        now_ms = int(time.time() * 1000)
+        places = tuple(answer.places)
+        standing = SetStanding(draining, answer.admitted, places, answer.reason, now_ms)
+        try:
+            probes = [
+                Probe(one.number, Address(one.address), one.port, one.query)
+                for one in answer.probes
+            ]
+        except ValueError as error:
+            raise MalformedError(f"a probe of no address: {error}") from error
+        return standing, probes
+
+    def try_ports(self, log_port: int, mirror_port: int) -> list[Tried]:
+        """What the primary sees of this mirror's ports, those of its DNS besides; 0: not looked at.
+
+        UpstreamRefused: it is no mirror. UpstreamUnavailable: not now, or again too soon.
+        """
+        request = joining_pb2.TryPortsRequest(log_port=log_port, mirror_port=mirror_port)
+        try:
+            answer = MembershipStub(self._channel).TryPorts(request, timeout=TRY_SECONDS)
+        except grpc.RpcError as error:
+            _fail(error)
+        return [
+            Tried(_SERVICES.get(one.service, "a service"), one.at, one.problem, one.untried)
+            for one in answer.tried
+        ]
 
     def newest_checkpoint(self) -> bytes:
         """The note of its newest signed checkpoint."""
@@ -107,6 +215,14 @@ class Upstream:
             _fail(error)
         self.path = tuple(response.path[:MAX_PATH])
         return response.checkpoint
+
+    def newest_freshness(self) -> bytes:
+        """Its newest checkpoint with a freshness cosignature; empty if it knows of none."""
+        try:
+            request = pb.GetCheckpointRequest()
+            return self._stub.GetCheckpoint(request, timeout=CALL_SECONDS).freshness
+        except grpc.RpcError as error:
+            _fail(error)
 
     def report_cosignature(self, key: str, note: bytes) -> None:
         """Tell the primary what this mirror cosigned; UpstreamRefused if it does not take it."""
@@ -184,12 +300,7 @@ class Subscription:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.cancel()
 
     def cancel(self) -> None:

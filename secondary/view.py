@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol, Self, runtime_checkable
 
+from registry.staleness import Staleness
 from secondary.cursor import Position
 
 
@@ -16,11 +17,13 @@ class Standing:
     """Where a view stands, and the newest time at which the registry's keys vouched for it.
 
     `vouched_s` is in seconds since 1970: that of the position's state entry, or of a later
-    freshness cosignature.
+    freshness cosignature. `staleness` is how long it is served after that, by the board's roots
+    and decisions at that position.
     """
 
     position: Position
     vouched_s: float
+    staleness: Staleness
 
 
 class View(Protocol):

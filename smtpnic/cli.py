@@ -18,8 +18,11 @@ from node.command_line import Version
 from node.exits import ExitCode
 from smtpnic.commands import board, bulk, holder, proofs, receiver, registrations
 from smtpnic.commands.dns_check import dns_check
+from smtpnic.commands.doctor import doctor
 from smtpnic.commands.lookup import lookup
+from smtpnic.commands.stats import stats
 from smtpnic.commands.status import status
+from smtpnic.commands.top import top
 from smtpnic.commands.verify import verify
 from smtpnic.commands.verify_fork import verify_fork
 from smtpnic.errors import EXIT_CODES, Interrupted, code_of
@@ -109,8 +112,11 @@ for name, command in (
     ("lookup", lookup),
     ("verify", verify),
     ("verify-fork", verify_fork),
+    ("stats", stats),
     ("status", status),
     ("dns-check", dns_check),
+    ("doctor", doctor),
+    ("top", top),
 ):
     app.command(name, epilog=EXIT_CODES)(command)
 app.add_typer(holder.app, name="holder")

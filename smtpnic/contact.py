@@ -69,7 +69,11 @@ def changed_contact(view: HolderView, options: ContactOptions) -> list[ContactVa
     What is public is kept. A private value is only known to the primary, which tells it nobody:
     ConfigurationError, naming all that have to be given, unless it is given again.
     """
-    shown = {FieldName.of(opening.field): opening.value for opening in view.contact}
+    shown = {
+        FieldName.of(opening.field): opening.value
+        for opening in view.contact
+        if isinstance(opening.field, ContactField)
+    }
     values = {**shown, **options.values}
     missing = [f"--{name}" for name in FieldName if name not in values]
     if missing:

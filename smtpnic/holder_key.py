@@ -10,6 +10,7 @@ from typing import Final
 
 from node.errors import ConfigurationError, StorageError
 from node.files import read_private, write_atomic
+from registry.holder import holder_id_of
 from registry.limits import HOLDER_ID_BYTES
 from smtpnic.settings import config_directory
 
@@ -33,7 +34,8 @@ class HolderKey:
     @classmethod
     def generate(cls) -> HolderKey:
         """A new holder's."""
-        return cls(secrets.token_bytes(HOLDER_ID_BYTES), secrets.token_bytes(MANAGEMENT_KEY_BYTES))
+        key = secrets.token_bytes(MANAGEMENT_KEY_BYTES)
+        return cls(holder_id_of(key), key)
 
     @classmethod
     def load(cls, path: Path) -> HolderKey:

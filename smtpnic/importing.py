@@ -23,6 +23,8 @@ from smtpnic.rows import RefusedRow, Row, RowReader
 
 # What goes into one request.
 ROWS_PER_CHUNK: Final = MAX_CHANGES_PER_REQUEST
+# Where each row is looked up by the registry: a person sees how it gets on.
+APPLICATIONS_PER_CHUNK: Final = 32
 # One chunk is committed while the next is decoded and a third is read, and one to spare.
 MAX_CHUNKS_IN_FLIGHT: Final = 4
 # In a row, without a chunk settled between them: some ten seconds of back-off.
@@ -33,7 +35,7 @@ EXISTS: Final = "exists"
 
 
 class Stream(Protocol):
-    """Chunks of changes, answered in order (smtpnic.client.SubmitStream)."""
+    """Chunks of changes, answered in order (SubmitStream, ApplicationStream of smtpnic.client)."""
 
     def register(self, rows: Sequence[Row], /) -> None:
         """Sends a chunk of registrations."""
@@ -68,10 +70,10 @@ class Settled:
     refused: Sequence[RefusedRow]
 
 
-def read_chunks(reader: RowReader) -> Iterator[Chunk]:
-    """The rest of the input, a chunk at a time."""
+def read_chunks(reader: RowReader, size: int = ROWS_PER_CHUNK) -> Iterator[Chunk]:
+    """The rest of the input, so many rows at a time."""
     rows = iter(reader)
-    while found := list(islice(rows, ROWS_PER_CHUNK)):
+    while found := list(islice(rows, size)):
         yield Chunk(
             tuple(row for row in found if isinstance(row, Row)),
             tuple(row for row in found if isinstance(row, RefusedRow)),
@@ -143,18 +145,21 @@ class Import:
         registered = unchanged = updated = 0
         existing: list[Row] = []
         refused = list(chunk.unsent)
+        # Of one chunk the entries may stand in the log in any order.
+        known, seen = self._newest, set[int]()
         for row, outcome in zip(chunk.rows, outcomes, strict=True):
             if isinstance(outcome, Problem):
                 if self._may_update and outcome.code == EXISTS:
                     existing.append(row)
                 else:
                     refused.append(_refused(row, outcome))
-            elif outcome > self._newest:
-                self._newest = outcome
+            elif outcome > known and outcome not in seen:
+                seen.add(outcome)
                 registered += 1
             else:
                 # A receipt of an entry that stood in the log before this row came.
                 unchanged += 1
+        self._newest = max(seen, default=known)
         for row, outcome in zip(existing, self._update(existing), strict=True):
             if isinstance(outcome, Problem):
                 refused.append(_refused(row, outcome))

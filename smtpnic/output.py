@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
-from typing import Final, TextIO
+from typing import Final, Protocol, TextIO
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from node import times
 from registry.errors import Problem
 from smtpnic.views import Page
 
@@ -23,6 +23,16 @@ Values = Mapping[str, object]
 
 # Wide enough that no line of a table is broken where nobody looks at it.
 PIPE_COLUMNS: Final = 4096
+
+
+class Laid(Protocol):
+    """What is laid out otherwise than as a table."""
+
+    def values(self) -> Values:
+        """For programs."""
+
+    def layout(self, *, keys: bool) -> RenderableType:
+        """For people; with the keys that may be pressed."""
 
 
 class Output:
@@ -77,7 +87,19 @@ class Output:
             token = page.next_token
         self._print(f'], "next_page_token": {json.dumps(token)}}}')
 
-    def _show(self, table: Table) -> None:
+    @property
+    def console(self) -> Console:
+        """Where answers go, for what moves."""
+        return self._stdout
+
+    def show(self, answer: Laid) -> None:
+        """An answer that has a layout of its own."""
+        if self.as_json:
+            self.values(answer.values())
+        else:
+            self._show(answer.layout(keys=False))
+
+    def _show(self, table: RenderableType) -> None:
         with self._stdout.capture() as shown:
             self._stdout.print(table)
         # rich fills the last column with spaces.
@@ -115,10 +137,7 @@ def printable(text: str) -> str:
 
 def time_text(milliseconds: int) -> str:
     """A time in UTC (RFC 3339), empty for 0."""
-    if not milliseconds:
-        return ""
-    moment = datetime.fromtimestamp(milliseconds // 1000, UTC)
-    return moment.isoformat().removesuffix("+00:00") + "Z"
+    return times.time_text(milliseconds) if milliseconds else ""
 
 
 def _console(stream: TextIO) -> Console:

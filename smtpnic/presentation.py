@@ -52,7 +52,7 @@ def holder_values(view: HolderView) -> dict[str, object]:
     private = [
         str(FieldName.of(commitment.field))
         for commitment in view.holder.commitments
-        if commitment.field not in public
+        if isinstance(commitment.field, ContactField) and commitment.field not in public
     ]
     return {
         "holder": view.holder_id.hex(),

@@ -221,4 +221,7 @@ def encode_cells(rows: Iterable[Sequence[str]]) -> bytes:
 
 
 def _safe(cell: str) -> str:
-    return guard(cell) if cell.isprintable() else guard(" ".join(cell.splitlines()))
+    if cell.isprintable():
+        return guard(cell)
+    # What a registry says may quote what stands in somebody's zone.
+    return guard("".join(c if c.isprintable() else " " for c in " ".join(cell.splitlines())))

@@ -7,12 +7,13 @@ by commas in the environment; relative paths in the file count from its director
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 
 from node.endpoint import Endpoint
 from node.errors import ConfigurationError
@@ -30,6 +31,12 @@ def _separated(value: object) -> object:
     return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
 
 
+def _url(text: str) -> str:
+    if not re.fullmatch(r"https?://[^\s/?#]+", text.rstrip("/")):
+        raise ValueError(f"{text!r}: expected a form such as http://192.0.2.53:7451")
+    return text.rstrip("/")
+
+
 class Settings(Section):
     """All that the commands are told. What is None or empty was not said."""
 
@@ -42,6 +49,11 @@ class Settings(Section):
     # A root that the board signed: what is signed is checked by it, and by those that follow it.
     root: Path | None = None
     mirrors: Annotated[tuple[SettingsEndpoint, ...], BeforeValidator(_separated)] = ()
+    # For `top`: processes' monitoring listeners, and a log over HTTP.
+    metrics: Annotated[
+        tuple[Annotated[str, AfterValidator(_url)], ...], BeforeValidator(_separated)
+    ] = ()
+    log: Annotated[str, AfterValidator(lambda text: text and _url(text))] = ""
     dns_servers: Annotated[tuple[str, ...], BeforeValidator(_separated)] = ()
     zone: str = DEFAULT_ZONE
     # A holder's key file, or the identifier of a holder whose file is in the usual place.

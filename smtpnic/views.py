@@ -11,6 +11,7 @@ from typing import Generic, TypeVar
 from registry.contact import Opening
 from registry.holder import Holder
 from registry.registration import Registration
+from registry.statistics import Age, Day, Totals
 
 T = TypeVar("T")
 
@@ -62,6 +63,18 @@ class Statistics:
     zone_serial: int
     last_change_ms: int
     checkpoint: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """The same over time: `ages` with the youngest first, `days` with the oldest."""
+
+    now: Statistics
+    ipv4: Totals
+    ipv6: Totals
+    domains: int
+    ages: tuple[Age, ...]
+    days: tuple[Day, ...]
 
 
 @dataclass(frozen=True, slots=True)

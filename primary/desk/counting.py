@@ -2,52 +2,106 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
 
 from node.workers import Workers
 from primary.desk.book import Book
 from primary.desk.looking import Looker
+from primary.registering.application import Application
 from primary.registering.judging import Subject
 from primary.registering.proof_records import names_holder
-from primary.registering.quotas import Quotas, Scope, UnansweredLetters, check_quota, ranges_of
+from primary.registering.quotas import (
+    Quotas,
+    Scope,
+    check_quota,
+    decided,
+    ranges_of,
+    scopes_of,
+)
+from primary.registering.schedule import DAY_MS, HOUR_MS
+from primary.registering.windows import Windows
+from registry.root import Policies
+
+WEEK_MS: Final = 7 * DAY_MS
 
 
 @dataclass(frozen=True, slots=True)
 class QuotaKeeper:
-    """Raises Problem "quota" where there is no room for one more."""
+    """Raises Problem "quota" where there is no room for one more. For one event loop's thread."""
 
     book: Book
     clerk: Workers
     looker: Looker
-    quotas: Quotas
-    letters: UnansweredLetters
+    settings: Quotas
+    # What the board has set, as it is now.
+    policies: Callable[[], Policies]
+    # How long a letter may wait to be answered.
+    pending_ms: int
+    _windows: Windows = field(default_factory=Windows)
+
+    @property
+    def quotas(self) -> Quotas:
+        """As they are now."""
+        return decided(self.settings, self.policies())
 
     async def check_server(self, subject: Subject, mailbox: str) -> None:
-        """Whether one more mail server has room, of a holder with this mailbox."""
-        book, run = self.book, self.clerk.run
-        if await run(book.standing, subject.address, subject.holder_id) is not None:
-            # It is among those counted already.
-            return
-        count = await run(book.count_domain, subject.domain)
-        check_quota(self.quotas, Scope.DOMAIN, subject.domain, count)
-        count = await run(book.count_email, mailbox)
-        check_quota(self.quotas, Scope.EMAIL, mailbox, count)
-        for network in ranges_of(subject.address):
-            count = await run(book.count_network, network)
-            if count >= self.quotas.of(network.scope) and await self._runs_network(subject):
-                return
-            check_quota(self.quotas, network.scope, network.text, count)
+        """Whether one more mail server has room, of a holder with this mailbox.
 
-    async def take_letter(self, mailbox: str, now_ms: int) -> None:
+        Nothing else is counted as long as the caller lets nobody else in between.
+        """
+        counts, run, address = self.book.counts, self.clerk.run, subject.address
+        quotas = self.quotas
+        count = await run(counts.domain, subject.domain, address)
+        check_quota(quotas, Scope.DOMAIN, subject.domain, count)
+        count = await run(counts.email, mailbox, address)
+        check_quota(quotas, Scope.EMAIL, mailbox, count)
+        for network in ranges_of(address):
+            count = await run(counts.network, network, address)
+            if count >= quotas.of(network.scope) and await self._runs_network(subject):
+                return
+            check_quota(quotas, network.scope, network.text, count)
+
+    async def take_application(self, client: str, now_ms: int) -> None:
+        """Whether one more application may wait, begun by this client; nobody: is not counted."""
+        scopes = scopes_of(client) if client else ()
+        for scope, what in scopes:
+            count = self._windows.count(_client(what), now_ms, HOUR_MS)
+            check_quota(self.quotas, scope, what, count)
+        for _, what in scopes:
+            self._windows.add(_client(what), now_ms, HOUR_MS)
+        waiting, run = self.book.applications, self.clerk.run
+        count = await run(waiting.number)
+        if count >= self.quotas.pending:
+            # Nobody shuts others out with applications of which nothing is ever shown.
+            count -= await run(waiting.forget_unshown, now_ms - HOUR_MS)
+        check_quota(self.quotas, Scope.PENDING, "", count)
+
+    def finished(self, client: str) -> None:
+        """The application that was taken is granted: whoever has many mail servers goes on."""
+        for _, what in scopes_of(client) if client else ():
+            self._windows.take_back(_client(what))
+
+    async def take_letter(self, application: Application, now_ms: int) -> None:
         """Whether one more letter may be sent to a mailbox that did not answer the others.
 
-        It is counted at once, so that of many that are begun together each sees the others.
+        It is counted at once, so that of many that are begun together each sees the others, and
+        by who causes it too: whoever has one mail server cannot write to thousands of people.
         """
+        mailbox, cause = _mailbox(application.email), _cause(application)
         # What was sent before a restart is in the book alone.
-        kept = await self.clerk.run(self.book.count_unconfirmed, mailbox)
-        count = max(kept, self.letters.count(mailbox, now_ms))
-        check_quota(self.quotas, Scope.UNCONFIRMED, mailbox, count)
-        self.letters.add(mailbox, now_ms)
+        kept = await self.clerk.run(self.book.applications.unanswered, application.email)
+        count = max(kept, self._windows.count(mailbox, now_ms, self.pending_ms))
+        check_quota(self.quotas, Scope.UNCONFIRMED, application.email, count)
+        count = self._windows.count(cause, now_ms, WEEK_MS)
+        check_quota(self.quotas, Scope.LETTERS, cause, count)
+        self._windows.add(mailbox, now_ms, self.pending_ms)
+        self._windows.add(cause, now_ms, WEEK_MS)
+
+    def answered(self, application: Application) -> None:
+        """Somebody reads the letters to that mailbox."""
+        self._windows.forget(_mailbox(application.email))
 
     async def _runs_network(self, subject: Subject) -> bool:
         """Whether the reverse zone of a network, not of the address alone, names the holder."""
@@ -57,3 +111,19 @@ class QuotaKeeper:
             for answer in answers[1:]
             for text in answer.values
         )
+
+
+def _client(what: str) -> str:
+    return f"client {what}"
+
+
+def _mailbox(email: str) -> str:
+    """In capitals or not, it is one mailbox nearly always."""
+    return f"mailbox {email.casefold()}"
+
+
+def _cause(application: Application) -> str:
+    """Who had the letter sent: the largest network around a mail server, or a holder."""
+    if application.address is None:
+        return f"holder {application.holder_id.hex()}"
+    return ranges_of(application.address)[-1].text

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from node.resolving import Resolvers
 from primary.desk.greeting import SMTP_PORT, Greeting, read_greeting
-from primary.desk.resolving import Resolvers
-from primary.registering.findings import Finding
+from primary.registering.findings import Finding, Verdict
 from primary.registering.judging import (
     AddressSigns,
     Subject,
@@ -20,12 +20,14 @@ from primary.registering.judging import (
     judge_recovery,
     judge_zone,
 )
-from primary.registering.observations import Agreed
 from primary.registering.proof_records import domain_record_name, networks_of, pointer_name
 from registry.address import Address
+from registry.observations import Agreed
 
 # A look takes a dozen lookups and a connection: so many at once load a resolver, and no more.
 MAX_LOOKS: Final = 32
+# A mail server that greets at once is waited for, before more is looked up in its place.
+PROMPT_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +78,24 @@ class Looker:
         return judge_address(subject, AddressSigns(token, False, None, unseen, networks))
 
     async def address(self, subject: Subject, token: str, *, connected: bool) -> Finding:
-        """Whether the address is the holder's; nothing is asked if a connection has shown it."""
+        """Whether the address is the holder's; no more is asked than shows it."""
         if connected:
             return judge_address(subject, AddressSigns(token, True, None, "", ()))
-        greeting, networks = await asyncio.gather(
-            read_greeting(subject.address, self.greeting_port), self.network(subject)
-        )
-        return judge_address(subject, _signs(token, greeting, networks))
+        greeting = asyncio.create_task(read_greeting(subject.address, self.greeting_port))
+        try:
+            await asyncio.wait([greeting], timeout=PROMPT_SECONDS)
+            if greeting.done():
+                finding = judge_address(subject, _signs(token, greeting.result(), ()))
+                if finding.verdict is Verdict.HELD:
+                    return finding
+            # The records of networks are half of all lookups, and few have any.
+            networks = await self.network(subject)
+            finding = judge_address(subject, _signs(token, Greeting(None), networks))
+            if finding.verdict is Verdict.HELD:
+                return finding
+            return judge_address(subject, _signs(token, await greeting, networks))
+        finally:
+            greeting.cancel()
 
 
 def _signs(token: str, greeting: Greeting, networks: Sequence[Agreed]) -> AddressSigns:

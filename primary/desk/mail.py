@@ -85,7 +85,8 @@ class Mailer:
     @contextmanager
     def _connected(self) -> Iterator[smtplib.SMTP]:
         host, port = self.server.host, self.server.port
-        context = ssl.create_default_context()
+        # Reads all authorities of the machine: not where nothing is encrypted.
+        context = ssl.create_default_context() if self.security != "none" else None
         if self.security == "tls":
             connection: smtplib.SMTP = smtplib.SMTP_SSL(
                 host, port, timeout=SMTP_SECONDS, context=context

@@ -7,10 +7,10 @@ from typing import Final
 from primary.desk.looking import Looker
 from primary.desk.terms import Ask
 from primary.registering.judging import Subject
-from primary.registering.observations import Outcome
 from registry.address import Address
 from registry.errors import Problem
 from registry.names import parse_host
+from registry.observations import Outcome
 
 _LABELS_OF_A_DOMAIN: Final = 2
 

@@ -7,7 +7,8 @@ from typing import Final
 
 from node.logging import get_logger
 from node.workers import Workers
-from primary.desk.book import Book, WaitingLetter
+from primary.desk.book import Book
+from primary.desk.letters import WaitingLetter
 from primary.desk.mail import Mailer, NotSentError
 from primary.registering.schedule import DAY_MS, MINUTE_MS
 
@@ -37,7 +38,7 @@ class Post:
     async def send_due(self) -> int:
         """Sends every letter that is due; how many left."""
         sent = 0
-        due = await self._clerk.run(self._book.due_letters, self._clock(), LETTERS_A_ROUND)
+        due = await self._clerk.run(self._book.letters.due, self._clock(), LETTERS_A_ROUND)
         for waiting in due:
             sent += await self._send(waiting)
         return sent
@@ -57,7 +58,7 @@ class Post:
             _log.error("letter.failed", letter=waiting.letter_id, fault=fault)
             await self._keep(waiting, may_pass=True)
             return False
-        await self._clerk.run(self._book.forget_letter, waiting.letter_id)
+        await self._clerk.run(self._book.letters.forget, waiting.letter_id)
         return True
 
     async def _keep(self, waiting: WaitingLetter, *, may_pass: bool) -> None:
@@ -65,8 +66,8 @@ class Post:
         now_ms = self._clock()
         if not may_pass or now_ms > waiting.created_ms + GIVE_UP_MS:
             _log.warning("letter.given_up", letter=waiting.letter_id)
-            await self._clerk.run(self._book.forget_letter, waiting.letter_id)
+            await self._clerk.run(self._book.letters.forget, waiting.letter_id)
             return
         delay_ms = min(FIRST_RETRY_MS * 2**waiting.attempts, MAX_RETRY_MS)
         _log.warning("letter.waits", letter=waiting.letter_id, seconds=delay_ms // 1000)
-        await self._clerk.run(self._book.postpone_letter, waiting.letter_id, now_ms + delay_ms)
+        await self._clerk.run(self._book.letters.postpone, waiting.letter_id, now_ms + delay_ms)

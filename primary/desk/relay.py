@@ -26,8 +26,8 @@ from primary.registering.relaying import (
     MAX_RECEIVED,
     RelayCounter,
     RelayLimits,
-    holder_of,
 )
+from registry.relaying import holder_of
 
 # RFC 5321, 4.5.3.2.7 grants a client five minutes to go on; this is no public mail exchanger.
 IDLE_SECONDS: Final = 60.0
@@ -133,7 +133,7 @@ class Relay:
         if len(envelope.rcpt_tos) >= MAX_RECIPIENTS:
             return ONE_AT_A_TIME
         holder_id = holder_of(address, self._origin)
-        if holder_id is None or not await self._clerk.run(self._book.email, holder_id):
+        if holder_id is None or not await self._clerk.run(self._book.registered.email, holder_id):
             return NO_SUCH_HOLDER
         envelope.rcpt_tos.append(address)
         envelope.rcpt_options += options
@@ -153,7 +153,7 @@ class Relay:
         client = self._client(session, envelope)
         if not self._counter.admit(client, holder_id, self._clock()):
             return TOO_MANY
-        mailbox = await self._clerk.run(self._book.email, holder_id)
+        mailbox = await self._clerk.run(self._book.registered.email, holder_id)
         if not mailbox:
             return NO_SUCH_HOLDER
         received = f"Received: from {_printable(client)} by {self._origin}\r\n".encode()

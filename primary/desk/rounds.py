@@ -6,7 +6,7 @@ All that is due stands in the book, so a restart loses nothing, and what was mis
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from random import Random
 from typing import Final
@@ -15,32 +15,40 @@ from node.logging import get_logger
 from node.workers import Workers
 from primary.changes import SetStatus
 from primary.desk.book import Book
-from primary.desk.desk import Submit
 from primary.desk.looking import MAX_LOOKS, Looker
 from primary.desk.post import Post
 from primary.desk.reviews import Reviews
-from primary.intake import BusyError, IntakeClosedError
-from primary.registering.findings import Verdict, all_hold
+from primary.desk.servers import Lookups
+from primary.intake import BusyError, IntakeClosedError, Submit
+from primary.registering.findings import Finding, Verdict, all_hold, is_broken
 from primary.registering.letters import Letter, Writer
-from primary.registering.schedule import REVIEW_MS, Step, Trial, jittered
+from primary.registering.proof_records import networks_of
+from primary.registering.reviewing import put_off
+from primary.registering.schedule import Step, Trial, next_review
 from primary.registering.standing import Standing
 from primary.store.errors import StoreUnavailableError
 from registry.errors import Problem
 from registry.kinds import Status
+from registry.registration import Registration
 
-# Looked at in one round; the next takes the rest.
-STANDINGS_A_ROUND: Final = 500
+# Looked at together, and kept in one transaction.
+STANDINGS_TOGETHER: Final = 500
+# So many lots at once: one dead name server holds its lot up for ten seconds, and no other.
+LOTS: Final = 16
 
 # A round that meets one of these goes on with the next: it is nobody's fault, and passes.
 _PASSING: Final = (StoreUnavailableError, BusyError, IntakeClosedError)
+
+_Found = tuple[int, Registration]
 
 _log = get_logger("rounds")
 
 
 @dataclass(frozen=True, slots=True)
 class _Look:
-    """What a look at a registration has shown."""
+    """What a look at a registration has shown: its names, and all that is asked of it."""
 
+    names: Sequence[Finding]
     held: bool
     known: bool
 
@@ -60,8 +68,12 @@ class Rounds:
         post: Post | None,
         clock: Callable[[], int],
         dice: Random,
+        on_held_back: Callable[[int], None],
     ) -> None:
-        """`clock` gives milliseconds since 1970-01-01T00:00:00Z; without `post` letters wait."""
+        """`clock` gives milliseconds since 1970-01-01T00:00:00Z; without `post` letters wait.
+
+        `on_held_back` is told how many would lapse, and may not before the board has looked.
+        """
         self._book = book
         self._looker = looker
         self._submit = submit
@@ -72,86 +84,150 @@ class Rounds:
         self._dice = dice
         self._looks = asyncio.Semaphore(MAX_LOOKS)
         self._reviews = reviews
+        self._on_held_back = on_held_back
 
     async def run(self, interval_seconds: float) -> None:
         """Goes round every so many seconds, until cancelled."""
+        # Many may be due for hours; letters do not wait for them.
+        async with asyncio.TaskGroup() as group:
+            for work in (self._visit_due, self._tidy):
+                group.create_task(self._repeat(work, interval_seconds))
+
+    async def once(self) -> None:
+        """Does all that is due now."""
+        await self._visit_due()
+        await self._tidy()
+
+    async def _repeat(self, work: Callable[[], Awaitable[None]], interval_seconds: float) -> None:
         while True:
             try:
-                await self.once()
+                await work()
             except* _PASSING as errors:
                 _log.warning("round.broken_off", error=str(errors.exceptions[0]))
             await asyncio.sleep(interval_seconds)
 
-    async def once(self) -> None:
-        """Does all that is due now, up to what one round takes."""
-        expired = await self._clerk.run(self._book.expire, self._clock())
+    async def _tidy(self) -> None:
+        expired = await self._clerk.run(self._book.applications.expire, self._clock())
         if expired:
             _log.info("applications.expired", number=expired)
-        due = await self._clerk.run(self._book.due_standings, self._clock(), STANDINGS_A_ROUND)
-        async with asyncio.TaskGroup() as group:
-            for standing in due:
-                group.create_task(self._visit_apart(standing))
         if self._post is not None:
             await self._post.send_due()
 
-    async def _visit_apart(self, standing: Standing) -> None:
+    async def _visit_due(self) -> None:
+        await self._reviews.keep_period()
+        now_ms, last, room = self._clock(), None, asyncio.Semaphore(LOTS)
+        read = self._book.standings.due
+        async with asyncio.TaskGroup() as group:
+            while due := await self._clerk.run(read, now_ms, STANDINGS_TOGETHER, last):
+                last = due[-1]
+                await room.acquire()
+                group.create_task(self._visit_lot(due)).add_done_callback(lambda _: room.release())
+        self._on_held_back(await self._reviews.held_back())
+
+    async def _visit_lot(self, due: Sequence[Standing]) -> None:
+        addresses = [each.subject.address for each in due]
+        found = await self._clerk.run(self._book.registered.registrations, addresses)
+        async with asyncio.TaskGroup() as group:
+            visits = [
+                group.create_task(self._visit_apart(each, found.get(each.subject.address)))
+                for each in due
+            ]
+        changed = [standing for visit in visits if (standing := visit.result())]
+        if changed:
+            await self._clerk.run(self._book.standings.put_reviewed, changed)
+
+    async def _visit_apart(self, standing: Standing, found: _Found | None) -> Standing | None:
         """One that nobody can look at is put off, and keeps nobody from the others."""
         try:
-            await self._visit(standing)
+            return await self._visit(standing, found)
         except _PASSING:
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, it is one registration's
             # Its text may tell what is private.
             fault = type(error).__name__
             _log.error("standing.failed", address=str(standing.subject.address), fault=fault)
-            await self._put_off(standing)
+            return self._put_off(standing)
 
-    async def _visit(self, standing: Standing) -> None:
+    async def _visit(self, standing: Standing, found: _Found | None) -> Standing | None:
+        """How it stands after a look; None if that is kept already."""
         subject = standing.subject
-        async with self._looks:
-            found = await self._clerk.run(self._book.registration, subject.address)
-            if found is None or found[1].holder_id != subject.holder_id:
-                # Withdrawn, or another's by now.
-                await self._clerk.run(self._book.end_standing, subject.address, subject.holder_id)
-                return
-            version, registration = found
-            subject = replace(subject, host=registration.host, domain=registration.domain)
-            standing = replace(standing, subject=subject)
-            match registration.status:
-                case Status.NEW:
-                    await self._try(standing, version)
-                case Status.ACTIVE | Status.LAPSED:
-                    await self._reviews.visit(standing, version)
-                case _:
-                    await self._put_off(standing)
+        if found is None or found[1].holder_id != subject.holder_id:
+            # Withdrawn, or another's by now.
+            await self._clerk.run(self._book.standings.end, subject.address, subject.holder_id)
+            return None
+        version, registration = found
+        subject = replace(subject, host=registration.host, domain=registration.domain)
+        standing = replace(standing, subject=subject)
+        match registration.status:
+            case Status.NEW:
+                return await self._try(standing, version)
+            case Status.ACTIVE if not standing.trial.is_passed:
+                return await self._go_on_trial(standing, version)
+            case Status.ACTIVE:
+                # The board may have lifted a suspension of what was lapsed before.
+                return await self._reviews.visit(replace(standing, lapsed_ms=0), version)
+            case Status.LAPSED:
+                return await self._reviews.visit(standing, version)
+            case _:
+                return self._put_off(standing)
 
-    async def _put_off(self, standing: Standing) -> None:
+    def _put_off(self, standing: Standing) -> Standing:
         """Until the next review: nothing is to be shown now, or it cannot be looked at."""
-        look_ms = self._clock() + jittered(REVIEW_MS, self._dice)
-        await self._keep(replace(standing, trial=replace(standing.trial, look_ms=look_ms)), None)
+        look_ms = next_review(self._clock(), self._dice)
+        return replace(standing, trial=replace(standing.trial, look_ms=look_ms))
 
-    async def _try(self, standing: Standing, version: int) -> None:
-        look = await self._look(standing)
-        trial = standing.trial
-        if trial.is_passed:
-            # The log did not take the change of status then; it passed all the same.
-            step = Step.PASSED
-        else:
-            step, trial = trial.look(
-                self._clock(), held=look.held, known=look.known, dice=self._dice
-            )
-        if step is Step.PASSED and await self._activate(standing, version):
-            return
+    async def _try(self, standing: Standing, version: int) -> Standing | None:
+        """A look during the first week; as `_visit`."""
+        # A connection before the proof was due shows nothing of today.
+        connected = standing.address_proved_ms >= standing.trial.due_ms
+        networks = 0 if connected else len(networks_of(standing.subject.address))
+        if not await self._reviews.has_turn(standing, Lookups(reverse=1 + networks, forward=2)):
+            return put_off(standing, self._clock(), self._dice)
+        async with self._looks:
+            look = await self._look(standing, connected=connected)
+        if is_broken(look.names):
+            return await self._fail(standing, version, look)
+        if all_hold(look.names):
+            standing = replace(standing, failed_days=0, failed_day=0)
+        if look.held:
+            standing = replace(standing, verified_ms=self._clock())
+        step, trial = self._step(standing, look)
+        standing = replace(standing, trial=trial)
         letter = await self._letter(standing) if step is Step.RESTARTED else None
+        # Before the log says so: what is active and has not passed was put so by the board.
+        await self._keep(standing, letter)
+        if step is Step.PASSED:
+            await self._activate(standing, version)
+        return None
+
+    async def _go_on_trial(self, standing: Standing, version: int) -> Standing | None:
+        """The board lifted a suspension from its first week: that is shown as by any other."""
+        subject = standing.subject
+        change = SetStatus(subject.holder_id, subject.address, Status.NEW, expected_version=version)
+        submitted = await self._submit([change])
+        if isinstance(submitted.outcomes[0], Problem):
+            return self._put_off(standing)
+        await self._keep(replace(standing, lapsed_ms=0, failed_days=0, failed_day=0), None)
+        return None
+
+    async def _fail(self, standing: Standing, version: int, look: _Look) -> Standing | None:
+        """Its names do not lead to each other: it may lapse, like one whose week is over."""
+        _, trial = self._step(standing, look)
+        return await self._reviews.judge(replace(standing, trial=trial), version, look.names)
+
+    def _step(self, standing: Standing, look: _Look) -> tuple[Step, Trial]:
+        if standing.trial.is_passed:
+            # The log did not take the change of status then; it passed all the same.
+            return Step.PASSED, standing.trial
+        step, trial = standing.trial.look(
+            self._clock(), held=look.held, known=look.known, dice=self._dice
+        )
         if step is Step.RESTARTED:
             _log.info("trial.restarted", address=str(standing.subject.address))
-        if step is not Step.PASSED:
-            await self._keep(replace(standing, trial=trial), letter)
+        return step, trial
 
-    async def _look(self, standing: Standing) -> _Look:
-        subject, trial = standing.subject, standing.trial
-        # A connection before the proof was due shows nothing of today.
-        connected = standing.address_proved_ms >= trial.due_ms
+    async def _look(self, standing: Standing, *, connected: bool) -> _Look:
+        subject = standing.subject
         names, domain, address = await asyncio.gather(
             self._looker.names(subject),
             self._looker.domain(subject),
@@ -159,30 +235,28 @@ class Rounds:
         )
         findings = [*names, domain, address]
         known = all(finding.verdict is not Verdict.UNKNOWN for finding in findings)
-        return _Look(all_hold(findings), known)
+        return _Look(names, all_hold(findings), known)
 
-    async def _activate(self, standing: Standing, version: int) -> bool:
-        """The week is over; False if the registration has changed meanwhile, and it waits."""
+    async def _activate(self, standing: Standing, version: int) -> None:
+        """The week is over; if the registration has changed meanwhile, it waits."""
         subject = standing.subject
         change = SetStatus(
             subject.holder_id, subject.address, Status.ACTIVE, expected_version=version
         )
         submitted = await self._submit([change])
         if isinstance(submitted.outcomes[0], Problem):
-            return False
-        now_ms = self._clock()
-        trial = Trial.passed(now_ms, now_ms + jittered(REVIEW_MS, self._dice))
-        email = await self._clerk.run(self._book.email, subject.holder_id)
+            return
+        trial = Trial.passed(self._clock(), self._dice)
+        email = await self._clerk.run(self._book.registered.email, subject.holder_id)
         letter = self._writer.active(email, str(subject.address)) if email else None
         await self._keep(replace(standing, trial=trial), letter)
-        return True
 
     async def _keep(self, standing: Standing, letter: Letter | None) -> None:
-        await self._clerk.run(self._book.put_standing, standing, letter, self._clock())
+        await self._clerk.run(self._book.standings.put, standing, letter, self._clock())
 
     async def _letter(self, standing: Standing) -> Letter | None:
         subject = standing.subject
-        email = await self._clerk.run(self._book.email, subject.holder_id)
+        email = await self._clerk.run(self._book.registered.email, subject.holder_id)
         if not email:
             return None
         return self._writer.restarted(email, str(subject.address), standing.address_token)

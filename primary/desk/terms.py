@@ -31,7 +31,7 @@ class Terms:
 class Ask:
     """Who asks for what. `host` and `domain` may be empty: the PTR record tells.
 
-    `contact` is needed of a holder to be.
+    `contact` is needed of a holder to be; `client` names who asks, for its quota.
     """
 
     holder_id: bytes
@@ -40,6 +40,7 @@ class Ask:
     host: str = ""
     domain: str = ""
     contact: tuple[ContactValue, ...] = field(default=(), repr=False)
+    client: str = ""
 
 
 @dataclass(frozen=True, slots=True)

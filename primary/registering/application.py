@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Final
 
+from primary.registering.judging import Subject
 from registry.address import Address
 from registry.contact import ContactValue
 from registry.kinds import ContactField
@@ -32,7 +33,8 @@ class Application:
 
     `address`, `host` and `domain` are of the mail server; of a recovery, `domain` is one that the
     holder has registered. `contact` is that of a holder to be, or its new one; empty otherwise.
-    `email` is to be confirmed; empty if nothing is. Times are milliseconds since 1970, 0 for never.
+    `email` is to be confirmed; empty if nothing is; `email_token_hash` is that of the token in the
+    letter, empty before one is sent. Times are milliseconds since 1970, 0 for never.
     """
 
     application_id: bytes
@@ -56,6 +58,13 @@ class Application:
             raise ValueError(f"an application's identifier has {APPLICATION_ID_BYTES} bytes")
         if len(self.holder_id) != HOLDER_ID_BYTES:
             raise ValueError(f"a holder's identifier has {HOLDER_ID_BYTES} bytes")
+
+    @property
+    def subject(self) -> Subject:
+        """The mail server that a registration is applied for."""
+        if self.address is None:
+            raise AssertionError("an application for no mail server")
+        return Subject(self.holder_id, self.address, self.host, self.domain)
 
 
 def encode_contact(contact: tuple[ContactValue, ...]) -> str:

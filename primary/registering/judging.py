@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from primary.registering.dynamic_names import looks_dynamic
 from primary.registering.findings import Condition, Finding, Verdict
-from primary.registering.observations import Agreed, Outcome
 from primary.registering.proof_records import (
     domain_record_name,
     holder_text,
@@ -20,6 +19,7 @@ from primary.registering.proof_records import (
 )
 from registry.address import Address
 from registry.names import is_within
+from registry.observations import Agreed, Outcome
 
 _TRY_AGAIN = "try again in some minutes; if it stays so, look at your name servers"
 
@@ -142,6 +142,7 @@ def judge_address(subject: Subject, signs: AddressSigns) -> Finding:
     found = signs.greeting_detail
     if signs.greeting is not None:
         found = f"the greeting is {signs.greeting!r}"
+    found = "; ".join([found, *_of_networks(address, signs.networks)])
     mend = (
         f"run on that machine: smtpnic prove {address} --token {token}; or put {token} into the "
         f"greeting of port 25 as a word of its own; or, for the whole network, add a TXT record "
@@ -150,18 +151,31 @@ def judge_address(subject: Subject, signs: AddressSigns) -> Finding:
     return Finding(Condition.ADDRESS, Verdict.FAILED, found, expected, mend)
 
 
+def _of_networks(address: Address, answers: Sequence[Agreed]) -> Iterator[str]:
+    """What stands at the networks' names and does not show it; where nothing could be told."""
+    for network, answer in zip(networks_of(address), answers, strict=False):
+        ours = sorted(text for text in answer.values if is_ours(text))
+        if ours:
+            yield f'TXT "{ours[0]}" at {network.name}'
+        elif answer.outcome is Outcome.FAILED:
+            yield f"{network.name}: {answer.detail}"
+
+
 def _held_address(found: str, expected: str) -> Finding:
     return Finding(Condition.ADDRESS, Verdict.HELD, found, expected)
 
 
-def judge_email(email: str, *, confirmed: bool, can_send: bool) -> Finding:
-    """Somebody who reads that mailbox has confirmed it."""
+def judge_email(email: str, *, confirmed: bool, sent: bool, can_send: bool) -> Finding:
+    """Somebody who reads that mailbox has confirmed it; `sent`: the letter is on its way."""
     expected = f"the link in the letter to {email} is followed"
     if confirmed:
         return Finding(Condition.EMAIL, Verdict.HELD, f"{email} is confirmed", expected)
     if not can_send:
         found = "this registry cannot send mail at present"
         return Finding(Condition.EMAIL, Verdict.UNKNOWN, found, expected, "ask its operator")
+    if not sent:
+        found = "no letter is sent before the rest holds"
+        return Finding(Condition.EMAIL, Verdict.FAILED, found, expected, "do the rest first")
     mend = "read the letter, spam folder included, and follow the link or run the command in it"
     return Finding(Condition.EMAIL, Verdict.FAILED, "not confirmed yet", expected, mend)
 
@@ -171,4 +185,7 @@ def _list(answer: Agreed) -> str:
 
 
 def _dnssec(answer: Agreed) -> str:
-    return "signed and validated" if answer.authenticated else ""
+    """What is worth knowing of DNSSEC (RFC 4035): a name that is signed is harder to take away."""
+    if answer.authenticated:
+        return "DNSSEC: signed and validated"
+    return "DNSSEC: not signed, or not validated by every resolver"

@@ -81,27 +81,80 @@ class Writer:
         )
         return self._letter(email, "your management key was replaced", body)
 
-    def failing(self, email: str, address: str, what: str) -> Letter:
-        """Tells that a check does not hold any more."""
+    def mailbox_changed(self, email: str, holder: str) -> Letter:
+        """Tells the mailbox so far that another one is in its place, and not which."""
+        body = (
+            f"The holder {holder} has another e-mail address now:\n"
+            "somebody with its management key asked for it, and confirmed the new one. No more\n"
+            "letters come here. If that was not you, the key is somebody else's too: tell the\n"
+            "board, and register your mail servers again with a new key. Whoever can show that\n"
+            "they are theirs has them."
+        )
+        return self._letter(email, "your e-mail address was replaced", body)
+
+    def failing(self, email: str, address: str, what: str, day: int, days: int) -> Letter:
+        """Tells that a check does not hold any more, on which of so many days in a row."""
         body = (
             f"The registration of {address} does not hold any more:\n\n{what}\n\n"
-            "If it stays so, the registration lapses: receivers will no longer find it.\n"
+            f"This is day {day} of {days}. On day {days} in a row the registration lapses:\n"
+            "receivers will no longer find it. It is looked at about once a day.\n"
             "Mended in time, nothing is lost, and you have nothing else to do."
         )
         return self._letter(email, f"{address}: please look", body)
 
-    def lapsed(self, email: str, address: str, what: str) -> Letter:
-        """Tells that a registration has lapsed."""
+    def lapsed(self, email: str, address: str, what: str, until_ms: int) -> Letter:
+        """Tells that a registration has lapsed, and until when it may come back."""
         body = (
             f"The registration of {address} has lapsed:\n\n{what}\n\n"
-            "Receivers no longer find it. Mend it, and it comes back by itself."
+            "Receivers no longer find it. Mend it, and it comes back by itself,\n"
+            f"until {_day(until_ms)}; after that, register it again."
         )
         return self._letter(email, f"{address} has lapsed", body)
 
-    def restored(self, email: str, address: str) -> Letter:
-        """Tells that a lapsed registration is back."""
+    def restored(self, email: str, address: str, *, is_new: bool) -> Letter:
+        """Tells that a lapsed registration is back; `is_new`: its first week begins again."""
         body = f"Everything holds again: {address} is registered as before."
+        if is_new:
+            body += "\nIts first week was not over, and begins again."
         return self._letter(email, f"{address} is back", body)
+
+    def ended(self, email: str, address: str) -> Letter:
+        """Tells that what lapsed does not come back by itself any more."""
+        body = (
+            f"{address} was not mended in time, and the registry looks no more. If it is still\n"
+            "your mail server, register it again; if not, withdraw it."
+        )
+        return self._letter(email, f"{address} stays lapsed", body)
+
+    def held_back(self, board: str, registrations: int) -> Letter:
+        """Asks the board about more lapses than there may be in a day."""
+        body = (
+            f"{registrations} registrations would lapse, and are held back: more than may within\n"
+            "a day. The fault is likelier the registry's own, or that of a large provider. Look\n"
+            "whether the resolvers are right. If they should lapse, decide `lapses all TIME`; if\n"
+            "not, `lapses none TIME`. Until then they stay registered."
+        )
+        return self._letter(board, f"{registrations} lapses are held back: please decide", body)
+
+    def complaint(self, email: str, address: str, text: str, mailbox: str) -> Letter:
+        """Tells a holder what somebody says about its mail server."""
+        quoted = "\n".join(f"> {line}" for line in text.splitlines())
+        answer = mailbox or "nobody: the writer left no address"
+        body = (
+            f"Somebody complains about {address}, which you registered:\n\n{quoted}\n\n"
+            f"Answer to: {answer}\n\n"
+            "The registry has read none of it, and counts complaints for its board. If it is\n"
+            "true, please mend it; if not, you need do nothing."
+        )
+        return self._letter(email, f"a complaint about {address}", body)
+
+    def complaint_count(self, board: str, address: str, count: int) -> Letter:
+        """Tells the board how many complaints there were, and no more."""
+        body = (
+            f"There was a complaint about {address}, number {count} about this holder there.\n"
+            "It went to the holder; the registry keeps the count alone."
+        )
+        return self._letter(board, f"complaint {count} about {address}", body)
 
     def _letter(self, email: str, subject: str, body: str) -> Letter:
         return Letter(email, f"[{self.origin}] {subject}", f"{body}\n\n-- \n{self.origin}\n")

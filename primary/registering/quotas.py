@@ -1,18 +1,20 @@
 """How many mail servers one domain, mailbox or network may have; beyond it the person has to ask.
 
-The numbers are settings now, and will be the root's policy.
+What is only applied for counts in none of these: nobody can fill another's quota with words.
+
+The numbers of mail servers are settings, until the board sets them as policies.
 """
 
 from __future__ import annotations
 
 import ipaddress
-from collections import OrderedDict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
 from registry.address import Address
 from registry.errors import Problem
+from registry.root import Policies
 
 
 class Scope(StrEnum):
@@ -25,14 +27,43 @@ class Scope(StrEnum):
     IPV6_48 = "/48"
     # Letters of one mailbox that nobody has answered: the registry is no tool to pester people.
     UNCONFIRMED = "unconfirmed"
+    # Letters that one network or one holder causes in a week, answered or not.
+    LETTERS = "letters"
+    # Applications that one client begins in an hour and does not finish at once, those of an IPv6
+    # site, and those that wait in all.
+    CLIENT = "client"
+    SITE = "site"
+    PENDING = "pending"
 
 
-_FIELDS: Final = {Scope.DOMAIN: "domain", Scope.EMAIL: "email", Scope.UNCONFIRMED: "email"}
+_FIELDS: Final = {
+    Scope.DOMAIN: "domain",
+    Scope.EMAIL: "email",
+    Scope.UNCONFIRMED: "email",
+    Scope.LETTERS: "email",
+    Scope.CLIENT: "",
+    Scope.SITE: "",
+    Scope.PENDING: "",
+}
+_ADVICE: Final = {
+    Scope.UNCONFIRMED: "{count} letters to {what} wait to be answered; answer them, or wait a week",
+    Scope.LETTERS: "{what} has caused {count} letters within a week; wait for the next",
+    Scope.CLIENT: "{what} has begun {count} applications within an hour that were not all shown "
+    "at once; go on with those, and begin others in an hour",
+    Scope.PENDING: "{count} applications wait, and no more are taken now; try again in an hour",
+}
+_ADVICE[Scope.SITE] = _ADVICE[Scope.CLIENT]
+# A /48 is one site's, and has 65,536 networks of a client each (RFC 6177).
+CLIENTS_A_SITE: Final = 4
+_SERVERS: Final = (
+    "{what} has {count} registrations, and may have {most}; withdraw some, show by a TXT record in "
+    "the reverse zone that the network is yours, or ask the board"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Quotas:
-    """The most registrations, pending ones included, in each scope."""
+    """The most in each scope."""
 
     per_domain: int = 1000
     per_email: int = 1000
@@ -40,6 +71,9 @@ class Quotas:
     per_ipv6_64: int = 8
     per_ipv6_48: int = 64
     unconfirmed_per_email: int = 5
+    letters: int = 64
+    per_client: int = 1000
+    pending: int = 100_000
 
     def of(self, scope: Scope) -> int:
         """The quota of a scope."""
@@ -50,7 +84,23 @@ class Quotas:
             Scope.IPV6_64: self.per_ipv6_64,
             Scope.IPV6_48: self.per_ipv6_48,
             Scope.UNCONFIRMED: self.unconfirmed_per_email,
+            Scope.LETTERS: self.letters,
+            Scope.CLIENT: self.per_client,
+            Scope.SITE: self.per_client * CLIENTS_A_SITE,
+            Scope.PENDING: self.pending,
         }[scope]
+
+
+def decided(quotas: Quotas, policies: Policies) -> Quotas:
+    """What the board has set goes before what the settings say."""
+    told = {
+        "per_domain": policies.registrations_per_domain,
+        "per_email": policies.registrations_per_email,
+        "per_ipv4_24": policies.registrations_per_ipv4_24,
+        "per_ipv6_64": policies.registrations_per_ipv6_64,
+        "per_ipv6_48": policies.registrations_per_ipv6_48,
+    }
+    return replace(quotas, **{name: most for name, most in told.items() if most})
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,39 +113,6 @@ class Range:
     last: Address
 
 
-# Mailboxes that are remembered at once; beyond that the longest known are forgotten.
-MAX_MAILBOXES: Final = 100_000
-
-
-@dataclass(slots=True)
-class UnansweredLetters:
-    """Counts the letters to each mailbox since it last answered, whatever became of their cause.
-
-    Of those that began more than `window_ms` ago none counts.
-    """
-
-    window_ms: int
-    _windows: OrderedDict[str, tuple[int, int]] = field(default_factory=OrderedDict)
-
-    def count(self, mailbox: str, now_ms: int) -> int:
-        """How many wait for an answer. In capitals or not, it is one mailbox nearly always."""
-        started_ms, count = self._windows.get(mailbox.casefold(), (now_ms, 0))
-        return count if now_ms - started_ms < self.window_ms else 0
-
-    def add(self, mailbox: str, now_ms: int) -> None:
-        """One more letter goes there."""
-        name, count = mailbox.casefold(), self.count(mailbox, now_ms)
-        started_ms = self._windows[name][0] if count else now_ms
-        self._windows[name] = (started_ms, count + 1)
-        self._windows.move_to_end(name)
-        if len(self._windows) > MAX_MAILBOXES:
-            self._windows.popitem(last=False)
-
-    def answered(self, mailbox: str) -> None:
-        """Somebody there reads them."""
-        self._windows.pop(mailbox.casefold(), None)
-
-
 def ranges_of(address: Address) -> tuple[Range, ...]:
     """The networks around an address that have quotas."""
     if address.family == 4:
@@ -103,19 +120,20 @@ def ranges_of(address: Address) -> tuple[Range, ...]:
     return (_range(address, 64, Scope.IPV6_64), _range(address, 48, Scope.IPV6_48))
 
 
+def scopes_of(client: str) -> tuple[tuple[Scope, str], ...]:
+    """Where an application of this client counts: an address of IPv4, or a /64 and its /48."""
+    if "/" not in client:
+        return ((Scope.CLIENT, client),)
+    site = ipaddress.ip_network(client).supernet(new_prefix=48)
+    return (Scope.CLIENT, client), (Scope.SITE, str(site))
+
+
 def check_quota(quotas: Quotas, scope: Scope, what: str, count: int) -> None:
     """Problem "quota" if there is no room for one more; `count` is of the others."""
     most = quotas.of(scope)
     if count < most:
         return
-    if scope is Scope.UNCONFIRMED:
-        message = f"{count} letters to {what} wait to be answered; answer them, or wait a week"
-    else:
-        message = (
-            f"{what} has {count} registrations, begun ones included, and may have {most}; withdraw "
-            "some, show by a TXT record in the reverse zone that the network is yours, or ask the "
-            "board"
-        )
+    message = _ADVICE.get(scope, _SERVERS).format(what=what, count=count, most=most)
     raise Problem("quota", message, _FIELDS.get(scope, "address"))
 
 

@@ -20,8 +20,12 @@ TRIAL_MS: Final = 7 * DAY_MS
 TRIAL_PROOFS: Final = 5
 # A machine may be away for a night, and its person asleep.
 GRACE_MS: Final = DAY_MS
-# Every active registration is looked at about so often.
+# Where something is wrong, it is looked at about so often, whatever the policy.
 REVIEW_MS: Final = DAY_MS
+# What is not looked at for a year is not known to be there.
+MAX_PERIOD_MS: Final = 366 * DAY_MS
+# Of an interval: what began together does not stay so.
+JITTER: Final = 1 / 4
 # Between looks while a proof is due, with jitter.
 RETRY_MS: Final = HOUR_MS
 
@@ -59,9 +63,9 @@ class Trial:
         return cls(now_ms, 0, due_ms, due_ms)
 
     @classmethod
-    def passed(cls, now_ms: int, look_ms: int) -> Trial:
-        """Nothing is to be shown any more; the next look is at `look_ms`."""
-        return cls(now_ms, TRIAL_PROOFS, now_ms, look_ms)
+    def passed(cls, now_ms: int, dice: Random) -> Trial:
+        """Nothing is to be shown any more; reviews begin."""
+        return cls(now_ms, TRIAL_PROOFS, now_ms, next_review(now_ms, dice))
 
     @property
     def is_passed(self) -> bool:
@@ -82,9 +86,24 @@ class Trial:
         return Step.WAIT, replace(self, look_ms=now_ms + jittered(RETRY_MS, dice))
 
 
+def next_review(now_ms: int, dice: Random, period_ms: int = REVIEW_MS) -> int:
+    """When a registration that has passed is looked at again."""
+    return now_ms + jittered(period_ms, dice)
+
+
+def last_review(now_ms: int, period_ms: int) -> int:
+    """The latest that `next_review` gives."""
+    return now_ms + round(period_ms * (1 + JITTER))
+
+
+def review_period(policy_seconds: int) -> int:
+    """Milliseconds between looks at a registration that holds, by the board's policy."""
+    return min(policy_seconds * 1000, MAX_PERIOD_MS)
+
+
 def jittered(interval_ms: int, dice: Random) -> int:
-    """The interval, up to a quarter more or less: what began together does not stay so."""
-    return round(interval_ms * dice.uniform(0.75, 1.25))
+    """The interval, up to a quarter more or less."""
+    return round(interval_ms * dice.uniform(1 - JITTER, 1 + JITTER))
 
 
 def _due(started_ms: int, proofs: int, dice: Random) -> int:

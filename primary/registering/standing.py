@@ -14,7 +14,8 @@ class Standing:
 
     `address_proved_ms`: the last connection from the address with the token. `failed_days` counts
     days on which it did not hold, `failed_day` is the last of them (days since 1970);
-    `lapsed_ms`: since when it is lapsed. 0 for none.
+    `lapsed_ms`: since when it is lapsed; `verified_ms`: when a look last found that all holds.
+    0 for none.
     """
 
     subject: Subject
@@ -24,3 +25,4 @@ class Standing:
     failed_days: int = 0
     failed_day: int = 0
     lapsed_ms: int = 0
+    verified_ms: int = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -12,7 +13,9 @@ from node.grpc_calls import Context
 from node.listener import Service
 from node.snapshot_files import SnapshotFile
 from node.snapshot_maker import SnapshotMaker
+from primary.membership.own_certificate import OwnCertificate
 from primary.public_log import PublicLog
+from primary.rotation.keeper import Keeper
 from registry.wire.v1 import administration_pb2 as pb
 
 NAME: Final[str] = pb.DESCRIPTOR.services_by_name["Administration"].full_name
@@ -27,13 +30,37 @@ class About:
     store: str
 
 
+@dataclass(frozen=True, slots=True)
+class Lapses:
+    """How many registrations would lapse, and may not; what the board has decided about that.
+
+    `vantage_points` are the mirrors that look for the primary.
+    """
+
+    held_back: int
+    decided: str
+    vantage_points: Sequence[str]
+
+
 class AdministrationService:
     """smtpnic.v1.Administration."""
 
-    def __init__(self, about: About, log: PublicLog, snapshots: SnapshotMaker) -> None:
+    def __init__(
+        self,
+        about: About,
+        log: PublicLog,
+        snapshots: SnapshotMaker,
+        *,
+        certificate: OwnCertificate,
+        lapses: Callable[[], Lapses],
+        keeper: Keeper,
+    ) -> None:
+        self._keeper = keeper
+        self._certificate = certificate
         self._about = about
         self._log = log
         self._snapshots = snapshots
+        self._lapses = lapses
 
     def service(self) -> Service:
         """The handlers."""
@@ -56,7 +83,7 @@ class AdministrationService:
     async def _get_status(
         self, _request: pb.GetPrimaryStatusRequest, _context: Context
     ) -> pb.PrimaryStatus:
-        head = self._log.head
+        head, lapses = self._log.head, self._lapses()
         return pb.PrimaryStatus(
             version=self._about.version,
             origin=self._about.origin,
@@ -66,11 +93,28 @@ class AdministrationService:
             live_keys=head.state.live_keys,
             zone_serial=head.state.zone_serial,
             store=self._about.store,
+            lapses_held_back=lapses.held_back,
+            lapses_decided=lapses.decided,
+            vantage_points=lapses.vantage_points,
+            members=[
+                pb.SetMember(
+                    name=name,
+                    operator=one.announced.operator,
+                    region=one.announced.region,
+                    addresses=map(str, one.announced.addresses),
+                    draining=self._keeper.draining(name),
+                    places=one.places,
+                    reason=self._keeper.reasons.get(name, ""),
+                )
+                for name, one in sorted(self._keeper.members.items())
+            ],
             subscribers=[
                 pb.Subscriber(name=one.name, peer=one.peer, size=one.size, since_ms=one.since_ms)
                 for one in self._log.feed.subscriptions
             ],
             snapshots=[_message(snapshot) for snapshot in self._snapshots.files.list()],
+            certificate_ends_ms=self._certificate.ends_ms,
+            certificate_problem=self._certificate.problem,
             mirrors=[
                 pb.CosigningMirror(
                     name=name,

@@ -7,16 +7,15 @@ from typing import Any, Final
 
 import grpc
 
-from node.grpc_calls import Context, abort_busy
+from node.grpc_calls import Context
 from node.listener import Service
 from node.workers import Workers
 from primary.board_room import BoardRoom
-from primary.intake import BusyError, IntakeClosedError
-from primary.services.answers import CANNOT_READ, CANNOT_WRITE, abort_with_problem
+from primary.services.answers import CANNOT_READ, abort_unchanged
 from primary.store.errors import StoreUnavailableError
 from primary.store.reader import Reader
 from registry.entry import Entry
-from registry.errors import Problem, RegistryError
+from registry.errors import RegistryError
 from registry.kinds import Kind
 from registry.root_chain import later_roots
 from registry.wire.v1 import board_pb2 as pb
@@ -60,14 +59,8 @@ class BoardService:
     ) -> pb.SubmitTextResponse:
         try:
             standing = await self._room.submit(request.text, time.time())
-        except Problem as problem:
-            await abort_with_problem(context, problem)
-        except BusyError as error:
-            await abort_busy(context, str(error), BUSY_MS)
-        except IntakeClosedError as error:
-            await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
-        except RegistryError:
-            await context.abort(grpc.StatusCode.UNAVAILABLE, CANNOT_WRITE)
+        except RegistryError as error:
+            await abort_unchanged(context, error, BUSY_MS)
         return pb.SubmitTextResponse(
             text=standing.text.encode(),
             signed=standing.signed,
@@ -85,16 +78,13 @@ class BoardService:
     async def _list_decisions(
         self, request: pb.ListDecisionsRequest, context: Context
     ) -> pb.ListDecisionsResponse:
+        read = self._reader.records_after
         try:
-            records = await self._pool.run(self._reader.all_records, Kind.DECISION)
+            later = await self._pool.run(read, Kind.DECISION, request.after, DECISIONS_A_MESSAGE)
         except StoreUnavailableError:
             await context.abort(grpc.StatusCode.UNAVAILABLE, CANNOT_READ)
-        later = sorted(
-            (record for record in records if record.index > request.after),
-            key=lambda record: record.index,
-        )
         return pb.ListDecisionsResponse(
-            decisions=[_logged(each.index, each.entry) for each in later[:DECISIONS_A_MESSAGE]]
+            decisions=[_logged(each.index, each.entry) for each in later]
         )
 
 

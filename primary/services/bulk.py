@@ -8,11 +8,11 @@ from typing import Any, Final
 
 import grpc
 
-from node.grpc_calls import Context, abort_busy
+from node.grpc_calls import Context
 from primary.changes import Change
-from primary.intake import BusyError, Intake, IntakeClosedError
+from primary.intake import Intake, IntakeClosedError
 from primary.metrics import PrimaryMetrics
-from primary.services.answers import CANNOT_WRITE
+from primary.services.answers import abort_unchanged
 from primary.services.conversion import change, problem_message
 from registry.errors import Problem, RegistryError
 from registry.limits import MAX_CHANGES_PER_REQUEST
@@ -114,12 +114,10 @@ class BulkSubmission:
             await self._finish_reading(stream)
         except Problem as problem:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(problem))
-        except BusyError as error:
-            await abort_busy(context, str(error), BUSY_MS)
-        except (IntakeClosedError, SilentStreamError) as error:
+        except SilentStreamError as error:
             await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
-        except RegistryError:
-            await context.abort(grpc.StatusCode.UNAVAILABLE, CANNOT_WRITE)
+        except RegistryError as error:
+            await abort_unchanged(context, error, BUSY_MS)
         finally:
             self._streams.discard(stream)
             await stream.abandon()

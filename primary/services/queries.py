@@ -10,16 +10,19 @@ from google.protobuf.message import Message
 
 from node.grpc_calls import Context
 from node.workers import Workers
+from primary.clock import clock_ms
 from primary.database_contact import DatabaseContact
 from primary.public_log import PublicLog
 from primary.services.answers import CANNOT_READ, abort_with_problem
 from primary.services.conversion import holder_view, registration_view
+from primary.services.history import add_history
 from primary.store.errors import StoreError
 from primary.store.reader import Reader
 from registry.address import Address
 from registry.errors import Problem
 from registry.kinds import Kind
 from registry.limits import HOLDER_ID_BYTES
+from registry.statistics import DAY_MS
 from registry.wire.v1 import registration_pb2 as pb
 
 DEFAULT_PAGE: Final = 100
@@ -82,10 +85,10 @@ class Queries:
         last = views[-1].holder_id if len(views) == limit else b""
         return pb.ListHoldersResponse(holders=views, next_page_token=last.hex())
 
-    def _get_statistics(self, _request: pb.GetStatisticsRequest) -> pb.Statistics:
+    def _get_statistics(self, request: pb.GetStatisticsRequest) -> pb.Statistics:
         head = self._log.head
         counted = self._reader.statistics()
-        return pb.Statistics(
+        message = pb.Statistics(
             log_size=counted.log_size,
             registrations=counted.registrations,
             holders=counted.holders,
@@ -93,6 +96,9 @@ class Queries:
             last_change_ms=counted.last_change_ms,
             checkpoint=head.checkpoint,
         )
+        if request.history:
+            add_history(message, self._reader.days(), clock_ms() // DAY_MS)
+        return message
 
     def _handler(self, query: _Query, request_type: type[Any]) -> grpc.RpcMethodHandler[Any, Any]:
         def answer(request: Any) -> bytes:

@@ -10,15 +10,15 @@ from urllib.parse import unquote
 import grpc
 from google.protobuf.message import Message
 
-from node.grpc_calls import Context, abort_busy
+from node.grpc_calls import Context
 from node.listener import Service
 from primary.desk.desk import Desk
 from primary.desk.terms import Ask, Report
-from primary.intake import BusyError, IntakeClosedError
 from primary.metrics import PrimaryMetrics
 from primary.registering.findings import Finding, Verdict
+from primary.registering.quotas import ranges_of
 from primary.registering.schedule import TRIAL_MS
-from primary.services.answers import CANNOT_WRITE, abort_with_problem
+from primary.services.answers import abort_unchanged
 from primary.services.conversion import contact_values
 from registry.address import Address
 from registry.errors import Problem, RegistryError
@@ -69,7 +69,7 @@ class RegisteringService:
             trial_ms=TRIAL_MS,
         )
 
-    async def _begin(self, request: pb.BeginRequest, _context: Context) -> pb.ApplicationView:
+    async def _begin(self, request: pb.BeginRequest, context: Context) -> pb.ApplicationView:
         ask = Ask(
             request.holder_id,
             request.management_key,
@@ -77,6 +77,7 @@ class RegisteringService:
             request.host,
             request.domain,
             contact_values(request.contact),
+            client_of(context.peer()),
         )
         return _view(await self._desk.begin(ask))
 
@@ -125,15 +126,10 @@ class RegisteringService:
         async def handle(request: Any, context: Context) -> bytes:
             try:
                 return (await call(request, context)).SerializeToString()
-            except Problem as problem:
-                self._metrics.refused.labels(problem.code).inc()
-                await abort_with_problem(context, problem)
-            except BusyError as error:
-                await abort_busy(context, str(error), BUSY_MS)
-            except IntakeClosedError as error:
-                await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
-            except RegistryError:
-                await context.abort(grpc.StatusCode.UNAVAILABLE, CANNOT_WRITE)
+            except RegistryError as error:
+                if isinstance(error, Problem):
+                    self._metrics.refused.labels(error.code).inc()
+                await abort_unchanged(context, error, BUSY_MS)
 
         return grpc.unary_unary_rpc_method_handler(handle, request_type.FromString)
 
@@ -147,6 +143,17 @@ def source_of(peer: str) -> Address:
     found = ipaddress.ip_address(host)
     mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
     return Address((mapped or found).packed)
+
+
+def client_of(peer: str) -> str:
+    """Whom a quota of clients counts: an IPv4 address, or a /64; empty for who is on this machine.
+
+    RFC 6177, 2: a site has a /64 at least.
+    """
+    if peer.startswith("unix:"):
+        return ""
+    source = source_of(peer)
+    return str(source) if source.family == 4 else ranges_of(source)[0].text
 
 
 def _view(report: Report) -> pb.ApplicationView:

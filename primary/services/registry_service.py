@@ -7,13 +7,13 @@ from typing import Any, Final
 
 import grpc
 
-from node.grpc_calls import Context, abort_busy
+from node.grpc_calls import Context
 from node.listener import Service
 from primary.changes import Change
-from primary.intake import BusyError, Intake, IntakeClosedError, Submitted
+from primary.intake import Intake, Submitted
 from primary.metrics import PrimaryMetrics
 from primary.services import conversion
-from primary.services.answers import CANNOT_WRITE, abort_with_problem
+from primary.services.answers import abort_unchanged, abort_with_problem
 from primary.services.bulk import BulkSubmission
 from primary.services.queries import Queries
 from registry.errors import Problem, RegistryError
@@ -76,12 +76,8 @@ class RegistryService:
                 submitted = await self._intake.submit((change,))
             except Problem as problem:
                 submitted = Submitted([problem], b"")
-            except BusyError as error:
-                await abort_busy(context, str(error), BUSY_MS)
-            except IntakeClosedError as error:
-                await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
-            except RegistryError:
-                await context.abort(grpc.StatusCode.UNAVAILABLE, CANNOT_WRITE)
+            except RegistryError as error:
+                await abort_unchanged(context, error, BUSY_MS)
             (outcome,) = submitted.outcomes
             if isinstance(outcome, Problem):
                 self._metrics.refused.labels(outcome.code).inc()

@@ -8,6 +8,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 
+from node.failpoints import failpoint
 from primary.store.database import Database
 from primary.store.errors import SchemaError
 
@@ -22,16 +23,29 @@ def migrate(database: Database) -> None:
         _require_known(ScriptDirectory.from_config(config), _revision(connection))
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
+        failpoint("migration.before_commit")
+
+
+def revision(database: Database) -> str | None:
+    """The revision that the database has; None if it is empty. SchemaError: it is unknown here."""
+    with database.reading() as connection:
+        found = _revision(connection)
+    _require_known(ScriptDirectory.from_config(_config()), found)
+    return found
+
+
+def newest_revision() -> str:
+    """The revision of this program."""
+    head = ScriptDirectory.from_config(_config()).get_current_head()
+    assert head is not None
+    return head
 
 
 def check_schema(database: Database) -> None:
     """SchemaError unless the database has exactly the schema of this program."""
-    scripts = ScriptDirectory.from_config(_config())
-    with database.reading() as connection:
-        revision = _revision(connection)
-    _require_known(scripts, revision)
-    if revision != scripts.get_current_head():
-        state = "is empty" if revision is None else f"has the older schema {revision}"
+    found = revision(database)
+    if found != newest_revision():
+        state = "is empty" if found is None else f"has the older schema {found}"
         raise SchemaError(f"the database {state}; run: smtpnic-primary migrate")
 
 

@@ -9,19 +9,32 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any, Final
 
-from sqlalchemy import Connection, Select, func, select
+from sqlalchemy import Connection, Select, bindparam, func, select
 
 from primary.store.database import Database
-from primary.store.schema import accounts, batches, contacts, entries, head, records
+from primary.store.schema import (
+    accounts,
+    batches,
+    contacts,
+    days,
+    domains,
+    entries,
+    head,
+    records,
+    standings,
+)
+from primary.store.statements import compile_positional
 from primary.store.values import ContactRow, Statistics, StoredBatch, StoredHead, opening_of
+from registry.address import Address
 from registry.batch import LoggedEntry, Record
 from registry.contact import Opening
-from registry.entry import state_key
+from registry.entry import MAX_KIND, state_key
 from registry.kinds import Kind
 from registry.limits import HASH_BYTES
 from registry.merkle import CompactRange, leaf_hash
 from registry.state import State
 from registry.state_tree import slot
+from registry.statistics import DayChange
 
 # Rows fetched at a time where all are read.
 _FETCH_ROWS: Final = 1000
@@ -31,6 +44,9 @@ _RECORDS: Final[Select[Any]] = (
     .join(entries, entries.c.log_index == records.c.log_index)
     .order_by(records.c.state_key)
 )
+_LAST_LOOK: Final[Select[Any]] = select(standings.c.verified_ms).where(
+    standings.c.address == bindparam("of_address"), standings.c.holder_id == bindparam("of_holder")
+)
 _PUBLIC: Final[Select[Any]] = select(contacts).where(contacts.c.public)
 
 
@@ -39,6 +55,10 @@ class Reader:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        # Asked at every question of WHOIS and RDAP.
+        self._last_look = compile_positional(
+            _LAST_LOOK, database.dialect, ("of_address", "of_holder")
+        )
 
     def head(self) -> StoredHead:
         """Where the log stands."""
@@ -51,6 +71,26 @@ class Reader:
         serial = now.state.zone_serial if now.state else 0
         return Statistics(now.size, now.registrations, now.holders, serial, now.committed_ms)
 
+    def days(self) -> list[DayChange]:
+        """What each day changed, the oldest first: at most two rows a day."""
+        with self._database.reading() as connection:
+            query = select(days).order_by(days.c.day, days.c.version)
+            return [DayChange(*row) for row in connection.execute(query)]
+
+    def verified_ms(self, address: Address, holder_id: bytes) -> int:
+        """When a look last found that all holds of a holder's mail server; 0: not known.
+
+        Milliseconds since 1970. The log tells of few of the looks.
+        """
+        found = self._database.rows(self._last_look, (address.packed, holder_id))
+        return int(found[0][0]) if found else 0
+
+    def domain_registrations(self, domain: str) -> int:
+        """How many registrations are of exactly this domain."""
+        with self._database.reading() as connection:
+            query = select(domains.c.registrations).where(domains.c.domain == domain)
+            return connection.scalar(query) or 0
+
     def get(self, kind: Kind, key: bytes) -> Record | None:
         """The record of a key, with the public openings; None if the key is not live."""
         with self._database.reading() as connection:
@@ -58,10 +98,22 @@ class Reader:
             found = _read_records(connection, query)
         return found[0] if found else None
 
+    def get_many(self, kind: Kind, keys: Sequence[bytes]) -> list[Record]:
+        """The records of those keys that are live; as many as one statement takes."""
+        wanted = [state_key(kind, key) for key in keys]
+        with self._database.reading() as connection:
+            return _read_records(connection, _RECORDS.where(records.c.state_key.in_(wanted)))
+
     def all_records(self, kind: Kind) -> list[Record]:
         """Every record of a kind that has few."""
         with self._database.reading() as connection:
             return _read_records(connection, _after(kind, None))
+
+    def records_after(self, kind: Kind, index: int, most: int) -> list[Record]:
+        """The oldest records of a kind that has few, of those that the log has after an index."""
+        query = _after(kind, None).order_by(None).order_by(records.c.log_index)
+        with self._database.reading() as connection:
+            return _read_records(connection, query.where(records.c.log_index > index).limit(most))
 
     def management_keys(self) -> list[tuple[bytes, bytes]]:
         """Every live holder and the hash of its management key; for a recovery."""
@@ -135,6 +187,28 @@ class Reader:
             )
             for row in boundaries
         ]
+
+    def kinds(self) -> list[int]:
+        """The kinds of the live keys, in order."""
+        found: list[int] = []
+        with self._database.reading() as connection:
+            while not found or found[-1] < MAX_KIND:
+                first = bytes([found[-1] + 1]) if found else b""
+                # PostgreSQL has no min of bytes.
+                query = select(records.c.state_key).where(records.c.state_key >= first)
+                key = connection.scalar(query.order_by(records.c.state_key).limit(1))
+                if key is None:
+                    break
+                found.append(key[0])
+        return found
+
+    def records_of(self, kind: int) -> list[tuple[bytes, Record]]:
+        """The state keys and records of a kind of which there are few, without openings."""
+        query = _RECORDS.where(records.c.state_key >= bytes([kind]))
+        if kind < MAX_KIND:
+            query = query.where(records.c.state_key < bytes([kind + 1]))
+        with self._database.reading() as connection:
+            return [(key, Record(index, entry)) for key, index, entry in connection.execute(query)]
 
     def slots(self) -> Iterator[bytes]:
         """The slots of the state tree, in any order; a long read, for the start only."""

@@ -18,6 +18,8 @@ from sqlalchemy import (
     Text,
 )
 
+from registry.statistics import DayChange
+
 metadata: Final = MetaData(
     naming_convention={
         "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -125,6 +127,26 @@ Index(
     postgresql_where=contacts.c.field == 3,
 )
 
+# Statistics: what each day changed of the registrations of one IP version. Every column but the
+# first two adds up: see registry.statistics.DayChange.
+days: Final = Table(
+    "days",
+    metadata,
+    Column("day", Integer, primary_key=True, autoincrement=False),
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    *(Column(name, COUNTER, nullable=False) for name in DayChange._fields[2:]),
+    sqlite_with_rowid=False,
+)
+
+# How many registrations each domain has; none: no row.
+domains: Final = Table(
+    "domains",
+    metadata,
+    Column("domain", Text, primary_key=True),
+    Column("registrations", COUNTER, nullable=False),
+    sqlite_with_rowid=False,
+)
+
 # What was answered to a change with an idempotency key; pruned by age.
 receipts: Final = Table(
     "receipts",
@@ -197,12 +219,19 @@ standings: Final = Table(
     Column("failed_days", Integer, nullable=False),
     Column("failed_day", Integer, nullable=False),
     Column("lapsed_ms", COUNTER, nullable=False),
+    # When a look last found that all holds; 0: never, or before it was kept.
+    Column("verified_ms", COUNTER, nullable=False, server_default="0"),
     sqlite_with_rowid=False,
 )
 Index(None, standings.c.look_ms)
 Index(None, standings.c.holder_id)
 Index(None, standings.c.domain)
 Index(None, standings.c.address_token)
+# Few of many.
+_FAILING: Final = standings.c.failed_days > 0
+_LAPSED: Final = standings.c.lapsed_ms > 0
+Index(None, standings.c.failed_days, sqlite_where=_FAILING, postgresql_where=_FAILING)
+Index(None, standings.c.lapsed_ms, sqlite_where=_LAPSED, postgresql_where=_LAPSED)
 
 # Letters that wait to be sent; a letter that was sent is forgotten.
 letters: Final = Table(
@@ -217,3 +246,69 @@ letters: Final = Table(
     Column("due_ms", COUNTER, nullable=False),
 )
 Index(None, letters.c.due_ms)
+
+# Who may follow over mutual TLS. Private: what the board decides about mirrors is in the log.
+nodes: Final = Table(
+    "nodes",
+    metadata,
+    # As in its certificate, and the SHA-256 of the certificate's key.
+    Column("name", Text, primary_key=True),
+    Column("key", LargeBinary, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("operator", Text, nullable=False),
+    # What its certificate is good for: addresses and host names, each followed by a newline.
+    Column("names", Text, nullable=False),
+    Column("joined_ms", COUNTER, nullable=False),
+    # 0: never. The last call, and the end of the certificate that it showed.
+    Column("seen_ms", COUNTER, nullable=False),
+    Column("certificate_ends_ms", COUNTER, nullable=False),
+    # 0: it follows. By whom it was removed is for people.
+    Column("removed_ms", COUNTER, nullable=False),
+    Column("removed_by", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# Permissions to join, each good for one node; the secret itself is only in the token.
+join_tokens: Final = Table(
+    "join_tokens",
+    metadata,
+    Column("secret_hash", LargeBinary, primary_key=True),
+    # Empty: the node chooses. Of the names as above, likewise.
+    Column("name", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("operator", Text, nullable=False),
+    Column("names", Text, nullable=False),
+    # host:port, where the node finds the listener for nodes.
+    Column("upstream", Text, nullable=False),
+    Column("created_ms", COUNTER, nullable=False),
+    Column("expires_ms", COUNTER, nullable=False),
+    # 0: not. `used_key` is the SHA-256 of the key that joined; another one that came with the same
+    # token, contested it.
+    Column("revoked_ms", COUNTER, nullable=False),
+    Column("used_ms", COUNTER, nullable=False),
+    Column("used_key", LargeBinary, nullable=False),
+    Column("used_name", Text, nullable=False),
+    Column("contested_ms", COUNTER, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# One row. `version` rises with every change of `nodes` that matters to those who follow.
+membership: Final = Table(
+    "membership",
+    metadata,
+    Column("id", Integer, CheckConstraint("id = 1", name="one_row"), primary_key=True),
+    Column("version", COUNTER, nullable=False),
+    # Until then a node that is not in the table yet, and whose certificate is good, is taken in.
+    Column("adopt_until_ms", COUNTER, nullable=False),
+)
+
+# How many complaints there were about a holder's mail server; never what they said.
+complaints: Final = Table(
+    "complaints",
+    metadata,
+    Column("address", LargeBinary, primary_key=True),
+    Column("holder_id", LargeBinary, primary_key=True),
+    Column("number", COUNTER, nullable=False),
+    Column("last_ms", COUNTER, nullable=False),
+    sqlite_with_rowid=False,
+)

@@ -16,7 +16,6 @@ from sqlalchemy import (
     ClauseElement,
     ColumnElement,
     Dialect,
-    LargeBinary,
     Table,
     any_,
     bindparam,
@@ -78,7 +77,7 @@ class Delete:
     def __init__(self, dialect: Dialect, table: Table, column: ColumnElement[Any]) -> None:
         self._statement = _Keyed(dialect, delete(table).where(_is_among(dialect, column)))
 
-    def run(self, cursor: Cursor, keys: Sequence[bytes]) -> None:
+    def run(self, cursor: Cursor, keys: Sequence[bytes | str]) -> None:
         """Delete the rows of all the keys."""
         if keys:
             self._statement.run(cursor, keys)
@@ -87,10 +86,13 @@ class Delete:
 class Put:
     """Inserts rows, each with the table's columns in their order.
 
-    With `replace`, a row takes the place of the one with the same primary key.
+    With `replace`, a row takes the place of the one with the same primary key; with `add`, its
+    values are added to that one's.
     """
 
-    def __init__(self, dialect: Dialect, table: Table, *, replace: bool = False) -> None:
+    def __init__(
+        self, dialect: Dialect, table: Table, *, replace: bool = False, add: bool = False
+    ) -> None:
         self._arrays = dialect.name == POSTGRESQL
         # Both say it alike, each with a construct of its own.
         statement: Any = (postgresql if self._arrays else sqlite).insert(table)
@@ -99,30 +101,39 @@ class Put:
             arrays = [bindparam(column.name, type_=ARRAY(column.type)) for column in table.columns]
             rows = select(text("*")).select_from(func.unnest(*arrays))
             statement = statement.from_select(list(table.columns), rows)
-        if replace:
+        if replace or add:
+            excluded = statement.excluded
             statement = statement.on_conflict_do_update(
                 index_elements=list(table.primary_key),
                 set_={
-                    column.name: statement.excluded[column.name]
+                    column.name: column + excluded[column.name] if add else excluded[column.name]
                     for column in table.columns
                     if not column.primary_key
                 },
             )
+        # Who adds wants to know the sums.
+        self._returns = add
+        if add:
+            statement = statement.returning(*table.columns)
         self._sql = _binary(_compile(statement, dialect))
         self._row = f"({', '.join('?' for _ in table.columns)})"
 
-    def run(self, cursor: Cursor, rows: Sequence[Row]) -> None:
-        """Insert all the rows."""
+    def run(self, cursor: Cursor, rows: Sequence[Row]) -> list[Row]:
+        """Insert all the rows; with `add`, how they stand then, in any order."""
         if not rows:
-            return
+            return []
         if self._arrays:
             cursor.execute(self._sql, [list(column) for column in zip(*rows, strict=True)])
-            return
+            return cursor.fetchall() if self._returns else []
+        stand: list[Row] = []
         for start in range(0, len(rows), MAX_ROWS):
             some = rows[start : start + MAX_ROWS]
             values = f"VALUES {', '.join([self._row] * len(some))}"
             sql = self._sql.replace(f"VALUES {self._row}", values)
             cursor.execute(sql, list(chain.from_iterable(some)))
+            if self._returns:
+                stand += cursor.fetchall()
+        return stand
 
 
 class _Keyed:
@@ -132,7 +143,7 @@ class _Keyed:
         self._array = dialect.name == POSTGRESQL
         self._sql = _binary(_compile(statement, dialect))
 
-    def run(self, cursor: Cursor, keys: Sequence[bytes]) -> None:
+    def run(self, cursor: Cursor, keys: Sequence[bytes | str]) -> None:
         if self._array:
             cursor.execute(self._sql, (list(keys),))
         else:
@@ -152,7 +163,7 @@ def compile_positional(
 
 def _is_among(dialect: Dialect, column: ColumnElement[Any]) -> ColumnElement[bool]:
     if dialect.name == POSTGRESQL:
-        return column == any_(bindparam("keys", type_=ARRAY(LargeBinary)))
+        return column == any_(bindparam("keys", type_=ARRAY(column.type)))
     return column == bindparam("key")
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from primary.store import migration
+from primary.store.backup import back_up
 from primary.store.database import Database
 from primary.store.reader import Reader
 from primary.store.writer import Writer
@@ -21,6 +24,27 @@ class Store:
     def kind(self) -> str:
         """ "sqlite" or "postgresql"."""
         return self._database.kind
+
+    @property
+    def file(self) -> Path | None:
+        """The file that SQLite keeps it in; None where a server does."""
+        return self._database.file
+
+    @property
+    def newest_revision(self) -> str:
+        """The schema of this program."""
+        return migration.newest_revision()
+
+    def revision(self) -> str | None:
+        """The schema that the database has; None: it is empty.
+
+        SchemaError: it is newer than this program. StoreUnavailableError: it refuses.
+        """
+        return migration.revision(self._database)
+
+    def back_up(self, target: Path) -> None:
+        """As `primary.store.backup.back_up`; SQLite only."""
+        back_up(self._database, target)
 
     def migrate(self) -> None:
         """Makes the tables, or brings them to this program's schema; before anything else.

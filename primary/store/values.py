@@ -13,6 +13,7 @@ from registry.kinds import ContactField
 from registry.merkle import CompactRange
 from registry.note import Signer
 from registry.state import State
+from registry.statistics import Tally
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +118,8 @@ class CommitRows:
     """Everything that one commit changes in the tables; each key in one list only.
 
     Records and accounts take the place of older ones; of the holders in `erased_contacts`, the
-    contact so far is erased before `contacts` are inserted.
+    contact so far is erased before `contacts` are inserted. `tally` is added to the
+    statistics, domains that come and go on the day of `tally_ms`.
     """
 
     boundaries: list[BoundaryRow] = field(default_factory=list)
@@ -129,6 +131,8 @@ class CommitRows:
     erased_contacts: list[bytes] = field(default_factory=list)
     contacts: list[ContactRow] = field(default_factory=list)
     receipts: list[ReceiptRow] = field(default_factory=list)
+    tally: Tally = field(default_factory=Tally)
+    tally_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -150,11 +150,23 @@ class WriteTransaction:
         write.new_accounts.run(cursor, rows.accounts)
         write.new_contacts.run(cursor, rows.contacts)
         write.new_receipts.run(cursor, rows.receipts)
+        self._add_up(rows)
 
     def prune_receipts(self, before_ms: int, limit: int) -> int:
         """Forgets the oldest receipts from before that time, `limit` at most; how many."""
         self._cursor.execute(self._statements.prune, (before_ms, limit))
         return self._cursor.rowcount
+
+    def _add_up(self, rows: CommitRows) -> None:
+        """Adds to the statistics; the sums of the domains tell how many there are more."""
+        write, cursor, tally = self._statements, self._cursor, rows.tally
+        more = tally.domains
+        sums = write.more_domains.run(cursor, list(more.items()))
+        ended = [domain for domain, registrations in sums if not registrations]
+        begun = sum(registrations == more[domain] for domain, registrations in sums)
+        write.ended_domains.run(cursor, ended)
+        tally.count_domains(begun - len(ended), rows.tally_ms)
+        write.more_days.run(cursor, tally.changes)
 
     def _move_head(self, before: StoredHead, after: StoredHead) -> None:
         self._cursor.execute(
@@ -192,6 +204,9 @@ class _Statements:
         self.new_contacts = Put(dialect, contacts)
         self.erased_contacts = Delete(dialect, contacts, contacts.c.holder_id)
         self.new_receipts = Put(dialect, receipts)
+        self.more_days = Put(dialect, schema.days, add=True)
+        self.more_domains = Put(dialect, schema.domains, add=True)
+        self.ended_domains = Delete(dialect, schema.domains, schema.domains.c.domain)
         self.move_head = _move_head(dialect)
         self.prune = _prune(dialect)
 

@@ -7,16 +7,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from node.endpoint import Endpoint
+from node.logging import get_logger
+from node.sockets import bound_socket
 from registry.address import special_ranges
 from registry.kinds import Status
 from secondary.dns.compiled.answering import FastPath
+from secondary.dns.compiled.frames import FrameListener
 from secondary.dns.compiled.listener import BatchListener
 from secondary.dns.compiled.table import CompiledTable
 from secondary.dns.server import LimitedAnswers
 from secondary.dns.table import LISTED
 from secondary.dns.transport import Answer
-from secondary.dns.udp import ListenUdp, UdpListener
-from secondary.sockets import bound_socket
+from secondary.dns.udp import ListenUdp, SocketListener, UdpListener
+from secondary.dns.xdp import XdpFront
+
+_log = get_logger("dns")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,24 +48,32 @@ class FastAnswers:
             responder.cookies.keys,
             limiter,
             tells_nsid=bool(responder.identity.nsid),
-            max_silence_seconds=responder.max_silence_seconds,
         )
         return cls(path, table, limiter.limited, threads)
 
 
-def batched_listeners(fast: FastAnswers) -> ListenUdp:
-    """What makes as many listeners at an endpoint as there are to be threads."""
+def batched_listeners(fast: FastAnswers, front: XdpFront | None = None) -> ListenUdp:
+    """What makes as many listeners at an endpoint as there are to be threads.
 
-    def listen(endpoint: Endpoint, answer: Answer) -> list[BatchedUdpListener]:
+    With a front, one more for each of its queues, which takes what comes in there.
+    """
+
+    def listen(endpoint: Endpoint, answer: Answer) -> list[UdpListener]:
         # Another process must not come to share the endpoint unnoticed.
         with bound_socket(endpoint, socket.SOCK_DGRAM) as alone:
             settled = Endpoint(*alone.getsockname()[:2])
-        return [BatchedUdpListener(settled, answer, fast) for _ in range(fast.threads)]
+        found: list[UdpListener] = [
+            BatchedUdpListener(settled, answer, fast) for _ in range(fast.threads)
+        ]
+        if front:
+            queues = range(len(front.sockets))
+            found += [FramedUdpListener(front, queue, settled, answer, fast) for queue in queues]
+        return found
 
     return listen
 
 
-class BatchedUdpListener(UdpListener):
+class BatchedUdpListener(SocketListener):
     """One of several sockets at one endpoint, and the thread that serves it."""
 
     def __init__(self, endpoint: Endpoint, answer: Answer, fast: FastAnswers) -> None:
@@ -77,3 +90,52 @@ class BatchedUdpListener(UdpListener):
 
     def _serve(self) -> None:
         self._batches.run()
+
+
+class FramedUdpListener(UdpListener):
+    """One queue of an interface, and the thread that serves it."""
+
+    def __init__(
+        self,
+        front: XdpFront,
+        queue: int,
+        endpoint: Endpoint,
+        answer: Answer,
+        fast: FastAnswers,
+    ) -> None:
+        """`answer` is asked for what the fast path declines; see `UdpListener`."""
+        super().__init__(f"dns-xdp-{queue}")
+        self._front, self._queue, self._endpoint = front, queue, endpoint
+        self._frames = front.sockets[queue]
+        self._batches = FrameListener(
+            self._frames.fd, fast.path, fast.table, answer, self.counter, fast.limited
+        )
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """Where those listen that have what does not come this way."""
+        return self._endpoint
+
+    def start(self) -> None:
+        """Begins to take queries, which the ordinary sockets have had so far."""
+        super().start()
+        self._front.begin(self._queue)
+
+    def stop(self) -> None:
+        """Leaves queries to the ordinary sockets, and ends after the batch at hand."""
+        self._stopping = True
+        self._front.close()
+        self._batches.stop()
+        super().stop()
+
+    def _serve(self) -> None:
+        try:
+            self._batches.serve(self._frames)
+        finally:
+            # The filter passes on what has no socket: nothing waits where nobody reads any more.
+            self._frames.close()
+        if not self._stopping:
+            _log.warning("dns.interface_gone", queue=self._queue)
+
+    def _close(self) -> None:
+        self._frames.close()

@@ -6,6 +6,7 @@ import hmac
 import secrets
 import struct
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final
 
 from siphashc import siphash
@@ -60,15 +61,17 @@ class ServerCookies:
         `cookie` is the option's data, `client` the packed address; `now` in seconds since 1970.
         """
         now_s = int(now)
-        client_cookie, came = cookie[:CLIENT_COOKIE_BYTES], cookie[CLIENT_COOKIE_BYTES:]
-        maker = self._maker(client_cookie, came, client)
-        age = None if maker is None else _age_seconds(came, now_s)
-        known = age is not None and -_FUTURE_SECONDS <= age <= _OLDEST_SECONDS
-        # A cookie of a secret that will go soon is replaced as an old one is.
-        if known and maker == self.keys[0] and age is not None and age <= _RENEW_SECONDS:
-            return cookie, True
-        head = _HEAD.pack(_VERSION, bytes(3), now_s % _SERIAL)
-        return client_cookie + head + _hash(self.keys[0], client_cookie + head + client), known
+        client_cookie, is_known = cookie, False
+        if len(cookie) > CLIENT_COOKIE_BYTES:
+            client_cookie, came = cookie[:CLIENT_COOKIE_BYTES], cookie[CLIENT_COOKIE_BYTES:]
+            maker = self._maker(client_cookie, came, client)
+            age = None if maker is None else _age_seconds(came, now_s)
+            is_known = age is not None and -_FUTURE_SECONDS <= age <= _OLDEST_SECONDS
+            # A cookie of a secret that will go soon is replaced as an old one is.
+            if is_known and maker == self.keys[0] and age is not None and age <= _RENEW_SECONDS:
+                return cookie, True
+        begun = client_cookie + _beginning(now_s)
+        return begun + _hash(self.keys[0], begun + client), is_known
 
     def _maker(self, client_cookie: bytes, came: bytes, client: bytes) -> bytes | None:
         """The secret that the server cookie was made with; None if with none of ours."""
@@ -80,6 +83,12 @@ class ServerCookies:
             if hmac.compare_digest(_hash(key, client_cookie + head + client), hashed):
                 return key
         return None
+
+
+@lru_cache(1)
+def _beginning(now_s: int) -> bytes:
+    """What a server cookie of now begins with."""
+    return _HEAD.pack(_VERSION, bytes(3), now_s % _SERIAL)
 
 
 def _age_seconds(came: bytes, now_s: int) -> int:

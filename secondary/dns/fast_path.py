@@ -17,6 +17,8 @@ class ZoneKind(IntEnum):
     DASHED = 0
     LISTED = 1
     UNLISTED = 2
+    # Where the name servers are: left to the responder.
+    SERVERS = 3
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,9 @@ resolver asks again over TCP. The memory is fixed, and a query costs one hash an
 
 from __future__ import annotations
 
-from array import array
 from dataclasses import dataclass
 from enum import IntEnum
+from mmap import mmap
 from typing import Final
 
 from siphashc import siphash
@@ -26,6 +26,7 @@ MAX_LIMIT: Final = 1_000_000
 
 # A power of two; 2 MiB. Knot's table-size is 393,241.
 SLOTS: Final = 1 << 18
+_SLOT_BYTES: Final = 8
 KEY_BYTES: Final = 16
 # Knot, NSD and BIND count a client's networks of these lengths as one client.
 _IPV4_PREFIX_BYTES: Final = 3
@@ -92,7 +93,8 @@ class RateLimiter:
         # Microseconds of the pace that an answer uses up; 0 where there is no limit.
         self.costs_us = [1_000_000 // limit if limit else 0 for limit in limits.by_kind]
         self.key = key
-        self.slots = array("Q", bytes(8 * slots))
+        # Zeros of the kernel's, which take memory only as networks ask.
+        self.slots = memoryview(mmap(-1, _SLOT_BYTES * slots)).cast("Q")
         self._mask = slots - 1
         # Answers not admitted, by kind.
         self.limited = [0 for _ in AnswerKind]

@@ -66,11 +66,10 @@ class Response:
         return bytes(header) + question + self.wire[len(self.wire) - self.opt_bytes :]
 
 
-def bare(header: Header, rcode: Rcode) -> Response:
+def bare(query: bytes, rcode: Rcode) -> Response:
     """A header alone: the question could not be read, or means something else in this opcode."""
-    flags = RESPONSE_FLAG | header.flags & ECHOED_FLAGS | rcode
-    packed = header.id.to_bytes(2, "big") + flags.to_bytes(2, "big")
-    return Response(packed.ljust(HEADER_BYTES, b"\0"))
+    flags = RESPONSE_FLAG | int.from_bytes(query[2:4]) & ECHOED_FLAGS | rcode
+    return Response((query[:2] + flags.to_bytes(2)).ljust(HEADER_BYTES, b"\0"))
 
 
 def encode(

@@ -42,14 +42,13 @@ _NEVER_LOADED: Final = Reply(
     Rcode.SERVFAIL,
     extended_error=(ExtendedError.NOT_READY, "the register is not loaded here yet"),
 )
-_TOO_OLD: Final = Reply(
-    Rcode.SERVFAIL,
-    extended_error=(ExtendedError.INVALID_DATA, "the register here is too old to answer from"),
-)
-_BEHIND: Final = Reply(
-    Rcode.SERVFAIL,
-    extended_error=(ExtendedError.INVALID_DATA, "the register here is behind other mirrors"),
-)
+_UNFIT: Final = {
+    condition: Reply(Rcode.SERVFAIL, extended_error=(ExtendedError.INVALID_DATA, text))
+    for condition, text in (
+        (Condition.STALE, "the register here is too old to answer from"),
+        (Condition.BEHIND, "the register here is behind other mirrors"),
+    )
+}
 _FORKED: Final = "the registry signed two registers: this is the last one that both agree on"
 OUTSIDE: Final = Reply(
     Rcode.REFUSED,
@@ -72,18 +71,16 @@ class Responder:
         zones: Zones,
         table: Callable[[], NameTable | None],
         *,
-        max_silence_seconds: float,
         cookies: ServerCookies,
         identity: Identity,
-        condition: Callable[[], Condition] = lambda: Condition.GOOD,
+        condition: Callable[[float], Condition] = lambda _: Condition.GOOD,
     ) -> None:
-        """`table` gives the table to answer from, None while there is none; `condition` its worth.
+        """`table` gives the table to answer from, None while there is none.
 
-        A table that the registry vouched for longer than `max_silence_seconds` ago answers nothing.
+        `condition` says what it is worth at a time, in seconds since 1970.
         """
         self.zones = zones
         self._table = table
-        self.max_silence_seconds = max_silence_seconds
         self.cookies = cookies
         self.identity = identity
         self._condition = condition
@@ -106,11 +103,11 @@ class Responder:
         if header is None or header.is_response:
             return None
         if header.opcode != OPCODE_QUERY:
-            return bare(header, Rcode.NOTIMP)
+            return bare(wire, Rcode.NOTIMP)
         try:
             query = parse_query(wire, header)
         except QueryFormatError:
-            return bare(header, Rcode.FORMERR)
+            return bare(wire, Rcode.FORMERR)
         cookie, is_known = self._check_cookie(query, now, client)
         owner = DNSLabel(query.labels)
         reply = self._decide(query, owner, now, is_known=is_known)
@@ -158,11 +155,9 @@ class Responder:
         table = self._table()
         if table is None:
             return _NEVER_LOADED
-        if now - table.standing.vouched_s > self.max_silence_seconds:
-            return _TOO_OLD
-        condition = self._condition()
-        if condition is Condition.BEHIND:
-            return _BEHIND
+        condition = self._condition(now)
+        if condition in _UNFIT:
+            return _UNFIT[condition]
         reply = self.zones.find(zone, labels, owner, query.type, table)
         return _marked(reply) if condition is Condition.FORKED else reply
 

@@ -5,29 +5,32 @@ from __future__ import annotations
 import os
 import secrets
 import time
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from itertools import accumulate
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from prometheus_client.core import CounterMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from node.allocator import use_one_arena
+from node.capabilities import Capability, give_up
+from node.connections import ConnectionLimits
 from node.endpoint import Endpoint
 from node.errors import ConfigurationError
 from node.files import read_private
 from node.logging import get_logger
-from secondary.connections import ConnectionLimits
 from secondary.dns.cookies import ServerCookies
-from secondary.dns.counters import AnswerCounter
+from secondary.dns.counters import BUCKET_SECONDS, AnswerCounter
 from secondary.dns.dashed_zone import DashedNames
 from secondary.dns.identity import Identity
 from secondary.dns.implementation import Implementation, choose
 from secondary.dns.list_zone import ListedNames
-from secondary.dns.pure.answering import FastPath
-from secondary.dns.pure.udp import pure_listeners
 from secondary.dns.rate_limit import KEY_BYTES, AnswerKind, RateLimiter, RateLimits, kind_of
 from secondary.dns.reply import Transport
 from secondary.dns.responder import Responder
+from secondary.dns.server_zone import ServerNames
 from secondary.dns.table import DictTable, NameTable
 from secondary.dns.tcp import MAX_CONNECTIONS, MAX_CONNECTIONS_A_CLIENT, TcpListener
 from secondary.dns.tcp_places import TcpPlaces
@@ -38,9 +41,13 @@ from secondary.dns.zone import Contents, Zone, ZoneNames
 from secondary.dns.zones import Zones
 from secondary.notice import Condition
 from secondary.reader import Reader
+from secondary.sections import DnsSettings
 from secondary.serving import ServingProcess, make_reader
-from secondary.settings import DnsSettings, SecondarySettings
+from secondary.settings import Role, SecondarySettings
 from secondary.view import View
+
+if TYPE_CHECKING:
+    from secondary.dns.xdp import XdpFront
 
 V = TypeVar("V", bound=View)
 
@@ -49,21 +56,28 @@ _log = get_logger("dns")
 
 def run(settings: SecondarySettings) -> None:
     """Answers DNS until SIGTERM or SIGINT; ConfigurationError if it cannot."""
+    use_one_arena()
     implementation = choose(is_compiled_wanted=settings.dns.compiled)
     _log.info("dns.implementation", implementation=implementation.value)
     if implementation is Implementation.COMPILED:
         _run_compiled(settings)
+    elif settings.dns.interface:
+        raise ConfigurationError("dns.interface needs the compiled module, and dns.compiled")
     else:
         _run_pure(settings)
 
 
 def _run_pure(settings: SecondarySettings) -> None:
+    # Only one of the two is in memory.
+    from secondary.dns.pure.answering import FastPath  # noqa: PLC0415
+    from secondary.dns.pure.udp import pure_listeners  # noqa: PLC0415
+
     reader = make_reader(settings, DictTable, settings.dns_table_file)
-    answers = _answers(settings, lambda: reader.view, lambda: reader.condition)
+    answers = _answers(settings, lambda: reader.view, reader.condition_at)
     fast = FastPath(answers.responder, answers.limiter)
     listen_udp = pure_listeners(fast, lambda: reader.good_view)
     server = DnsServer([settings.dns.listen], answers, listen_udp)
-    _serve(settings, reader, server, answers.limiter)
+    _serve(settings, reader, server, [LimitCollector(answers.limiter)])
 
 
 def _run_compiled(settings: SecondarySettings) -> None:
@@ -71,27 +85,41 @@ def _run_compiled(settings: SecondarySettings) -> None:
     from secondary.dns.batched_udp import FastAnswers, batched_listeners  # noqa: PLC0415
     from secondary.dns.compiled.table import CompiledTable  # noqa: PLC0415
 
+    front = _front(settings.dns) if settings.dns.interface else None
     reader = make_reader(settings, CompiledTable, settings.dns_table_file)
-    answers = _answers(settings, lambda: reader.view, lambda: reader.condition)
+    answers = _answers(settings, lambda: reader.view, reader.condition_at)
     threads = settings.dns.threads or len(os.sched_getaffinity(0))
     fast = FastAnswers.before(answers, lambda: reader.good_view, threads)
-    server = DnsServer([settings.dns.listen], answers, batched_listeners(fast))
-    _serve(settings, reader, server, answers.limiter)
+    server = DnsServer([settings.dns.listen], answers, batched_listeners(fast, front))
+    collectors: list[Collector] = [LimitCollector(answers.limiter)]
+    _serve(settings, reader, server, [*collectors, front] if front else collectors)
+
+
+def _front(settings: DnsSettings) -> XdpFront:
+    """Opened before any thread runs: each would keep what opening it needs."""
+    from secondary.dns.xdp import XdpFront  # noqa: PLC0415
+
+    front = XdpFront.open(settings.interface, settings.listen)
+    give_up(Capability)
+    return front
 
 
 def _serve(
-    settings: SecondarySettings, reader: Reader[V], server: DnsServer, limiter: RateLimiter
+    settings: SecondarySettings,
+    reader: Reader[V],
+    server: DnsServer,
+    collectors: Iterable[Collector],
 ) -> None:
-    process = ServingProcess(reader, settings.dns.http, server, settings.drain_seconds)
-    process.metrics.register(AnswerCollector(server.counters))
-    process.metrics.register(LimitCollector(limiter))
+    process = ServingProcess(Role.DNS, reader, [server], settings.dns, settings.drain_seconds)
+    for collector in (AnswerCollector(server.counters), *collectors):
+        process.metrics.register(collector)
     process.run()
 
 
 def _answers(
     settings: SecondarySettings,
     table: Callable[[], NameTable | None],
-    condition: Callable[[], Condition],
+    condition: Callable[[float], Condition],
 ) -> LimitedAnswers:
     limits = settings.dns.positive_limit, settings.dns.negative_limit, settings.dns.error_limit
     limiter = RateLimiter(RateLimits(*limits), secrets.token_bytes(KEY_BYTES))
@@ -101,14 +129,13 @@ def _answers(
 def _responder(
     settings: SecondarySettings,
     table: Callable[[], NameTable | None],
-    condition: Callable[[], Condition],
+    condition: Callable[[float], Condition],
 ) -> Responder:
     dns = settings.dns
     try:
         return Responder(
             _zones(dns),
             table,
-            max_silence_seconds=settings.max_silence_seconds,
             cookies=read_cookies(dns.cookie_secret_file),
             identity=Identity(dns.nsid, dns.identity, dns.version),
             condition=condition,
@@ -123,10 +150,19 @@ def _zones(dns: DnsSettings) -> Zones:
         ListedNames(),
         UnlistedNames(dns.register_at or f"https://{dns.zone}/"),
     )
-    return Zones(
+    zones = [
         Zone(ZoneNames(origin, dns.name_servers, dns.hostmaster), names)
         for origin, names in zip(dns.origins, contents, strict=True)
-    )
+    ]
+    return Zones([*zones, *_server_zone(dns)])
+
+
+def _server_zone(dns: DnsSettings) -> list[Zone]:
+    if dns.server_zone is None:
+        return []
+    servers = ServerNames(dns.server_zone, dns.name_servers, dns.server_hosts, dns.server_ttl)
+    names = ZoneNames(dns.server_zone, tuple(dns.server_hosts), dns.hostmaster, holds_servers=True)
+    return [Zone(names, servers)]
 
 
 def read_cookies(path: Path | None) -> ServerCookies:
@@ -205,7 +241,7 @@ class DnsServer:
 
 
 class AnswerCollector(Collector):
-    """Shows what was answered, by transport and response code."""
+    """Shows what was answered, by transport, type and response code, and how long it took."""
 
     def __init__(self, counters: Iterable[AnswerCounter]) -> None:
         self._counters = tuple(counters)
@@ -213,7 +249,7 @@ class AnswerCollector(Collector):
     def collect(self) -> Iterable[Metric]:
         """The metrics as they are now."""
         answers = CounterMetricFamily(
-            "smtpnic_dns_answers", "Answers sent.", labels=["transport", "rcode"]
+            "smtpnic_dns_answers", "Answers sent.", labels=["transport", "type", "rcode"]
         )
         ignored = CounterMetricFamily(
             "smtpnic_dns_ignored", "Messages left without an answer.", labels=["transport"]
@@ -221,17 +257,33 @@ class AnswerCollector(Collector):
         failed = CounterMetricFamily(
             "smtpnic_dns_failed", "Queries at which this server failed.", labels=["transport"]
         )
+        times = HistogramMetricFamily(
+            "smtpnic_dns_answer_seconds",
+            "From reading a query to its answer sent.",
+            labels=["transport"],
+        )
         for transport in Transport:
             mine = [counter for counter in self._counters if counter.transport is transport]
-            totals: dict[str, int] = {}
+            totals: Counter[tuple[str, str]] = Counter()
             for counter in mine:
-                for rcode, count in counter.answers().items():
-                    totals[rcode] = totals.get(rcode, 0) + count
-            for rcode, count in totals.items():
-                answers.add_metric([transport.value, rcode], count)
+                for kind, rcode, count in counter.by_kind():
+                    totals[kind, rcode] += count
+            for (kind, rcode), count in totals.items():
+                answers.add_metric([transport.value, kind, rcode], count)
             ignored.add_metric([transport.value], sum(counter.ignored for counter in mine))
             failed.add_metric([transport.value], sum(counter.failed for counter in mine))
-        return answers, ignored, failed
+            _add_times(times, transport, mine)
+        return answers, ignored, failed, times
+
+
+def _add_times(
+    times: HistogramMetricFamily, transport: Transport, counters: Sequence[AnswerCounter]
+) -> None:
+    """The times of one transport; a histogram's buckets hold those before them too."""
+    counts = [sum(column) for column in zip(*(one.times for one in counters), strict=True)]
+    bounds = [*map(str, BUCKET_SECONDS), "+Inf"]
+    buckets = list(zip(bounds, accumulate(counts), strict=True))
+    times.add_metric([transport.value], buckets, sum(one.total_us for one in counters) / 1e6)
 
 
 class LimitCollector(Collector):

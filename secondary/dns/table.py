@@ -17,6 +17,7 @@ from registry.address import Address
 from registry.kinds import Kind, Status
 from registry.label import dashed
 from registry.registration import outline_registration
+from secondary.dns.members import Members
 from secondary.view import Standing
 
 # Any other does not exist for receivers: suspended, lapsed.
@@ -50,6 +51,10 @@ class NameTable(Protocol):
     def standing(self) -> Standing:
         """How far in the log the table is."""
 
+    @property
+    def members(self) -> Members:
+        """The mirrors that resolvers are sent to."""
+
     def find(self, address: Address) -> Listing | None:
         """What is listed of `address`; None when it is not, whatever the register holds of it."""
 
@@ -75,6 +80,7 @@ class DictTable:
         self._ipv6: list[bytes] = []
         self._ordering = threading.Lock()
         self._standing: Standing | None = None
+        self.members = Members()
 
     @property
     def standing(self) -> Standing:
@@ -104,11 +110,12 @@ class DictTable:
 
     def agrees_with(self, other: Self) -> bool:
         """Whether both list the same."""
-        return self.facts == other.facts
+        return self.facts == other.facts and self.members == other.members
 
     def put(self, state_key: bytes, payload: bytes, record: bytes) -> None:  # noqa: ARG002
-        """Takes a registration; other kinds have no name."""
+        """Takes a registration or a member; other kinds have no name."""
         if state_key[0] != _REGISTRATION:
+            self.members.put(state_key, payload)
             return
         status, registered_ms, host = outline_registration(payload)
         if status not in LISTED:
@@ -126,8 +133,9 @@ class DictTable:
         self.facts[label] = address.packed + _FACTS.pack(status, since_day) + host.encode("ascii")
 
     def remove(self, state_key: bytes) -> None:
-        """Lists a registration no more."""
+        """Lists a registration or a member no more."""
         if state_key[0] != _REGISTRATION:
+            self.members.remove(state_key)
             return
         address = Address(state_key[1:])
         label = label_of(address)

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+import time
 from typing import Final
 
 from node.endpoint import Endpoint
+from node.sockets import bound_socket
 from secondary.dns.counters import AnswerCounter
 from secondary.dns.reply import Transport
 from secondary.dns.tcp_places import TcpPlaces
 from secondary.dns.transport import MAX_QUERY_BYTES, Answer, answer_or_silence, packed_host
-from secondary.sockets import bound_socket
 
 # BIND's tcp-clients and tcp-idle-timeout; a quarter of them for one client.
 MAX_CONNECTIONS: Final = 150
@@ -173,18 +174,19 @@ class TcpConnection(asyncio.Protocol):
         return wire
 
     def _reply_to(self, wire: bytes) -> None:
-        listener = self._listener
+        listener, began_ns = self._listener, time.monotonic_ns()
         reply = answer_or_silence(listener.answer, wire, listener.counter, self._client)
         if reply is None:
             # Whoever sends what cannot be answered does not speak DNS here.
             self.close()
             return
         self._transport.write(_LENGTH.pack(len(reply)) + reply)
-        self._listener.counter.answered(reply)
+        listener.counter.answered(reply)
+        listener.counter.took(1, (time.monotonic_ns() - began_ns) // 1000)
         self._in_query = False
         if self._writable:
             self._allow(IDLE_SECONDS)
-        self._listener.places.stir(self, asyncio.get_running_loop().time())
+        listener.places.stir(self, asyncio.get_running_loop().time())
 
     def _allow(self, seconds: float) -> None:
         """So long from now, and no longer."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final, Protocol
 
-from secondary.connections import ConnectionLimits
+from node.connections import ConnectionLimits
 
 # A connection keeps its place for as long as its next query may take to come, a segment of it
 # lost twice (RFC 6298); idle ones may go after seconds (RFC 7766, 6.2.3).

@@ -31,13 +31,15 @@ _NO_ISSUER: Final = (0, "issue", ";")
 class ZoneNames:
     """Names of a zone; lower-case host names without a closing dot.
 
-    The name servers stand outside the zone: it has no address records for them.
+    The name servers stand outside the zone, which has no address records for them, unless it
+    `holds_servers`.
     """
 
     origin: str
     name_servers: tuple[str, ...]
     # RNAME of the SOA: the mailbox with a dot in place of the @ (RFC 1035, 3.3.13).
     hostmaster: str
+    holds_servers: bool = False
 
     def __post_init__(self) -> None:
         if not self.origin or not self.name_servers or not self.hostmaster:
@@ -45,7 +47,7 @@ class ZoneNames:
         if self.origin != self.origin.lower().strip("."):
             raise ValueError(f"zone {self.origin}: expected lower case, without dots around it")
         for host in self.name_servers:
-            if f".{host}".endswith(f".{self.origin}"):
+            if not self.holds_servers and f".{host}".endswith(f".{self.origin}"):
                 raise ValueError(f"name server {host} stands inside its zone {self.origin}")
 
 

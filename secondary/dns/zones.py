@@ -27,6 +27,11 @@ class Zones:
         # Names between an origin and the zone around it: they exist, for it stands below them.
         self._above = {origin[at:] for origin in origins for at in range(1, len(origin))} - origins
 
+    @property
+    def all(self) -> list[Zone]:
+        """All of them, the longest origin first."""
+        return self._zones
+
     def fast(self) -> list[FastZone]:
         """All of them, the longest origin first."""
         return [zone.fast() for zone in self._zones]

@@ -3,6 +3,7 @@
 Its values and errors, which anybody may use, are in `secondary.etcd_values`.
 """
 
-from secondary.etcd.store import EtcdStore, Watch
+from secondary.etcd.store import EtcdStore
+from secondary.etcd.watch import Watch
 
 __all__ = ["EtcdStore", "Watch"]

@@ -7,11 +7,15 @@ from importlib.metadata import version
 from typing import Any, Final, NoReturn
 
 import grpc
+from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 
 from node.endpoint import Endpoint
 from node.errors import ConfigurationError
+from node.grpc_health import ReadinessServicer
+from node.http import Readiness
+from node.identity_files import IdentityFiles
 from node.limits import HANDSHAKE_MS, MAX_METADATA_BYTES
-from node.tls import SERVER_OPTIONS, Identity, server_credentials
+from node.tls import SERVER_OPTIONS, renewed_server_credentials
 from registry.entry import MAX_KEY_BYTES, MAX_KIND, state_key
 from registry.root_chain import later_roots
 from registry.wire.v1 import mirror_pb2 as pb
@@ -20,8 +24,10 @@ from registry.wire.v1.mirror_pb2_grpc import MirrorServicer, add_MirrorServicer_
 from secondary.follower_status import StatusBoard
 from secondary.proving import CannotProveError, Prover
 from secondary.roots import Roots
-from secondary.settings import MirrorSettings, SecondarySettings
+from secondary.sections import MirrorSettings
+from secondary.settings import SecondarySettings
 
+NAME: Final[str] = pb.DESCRIPTOR.services_by_name["Mirror"].full_name
 # Proofs wait for etcd and disk more than they compute.
 THREADS: Final = 4
 # A question is a kind and a key.
@@ -92,7 +98,16 @@ class MirrorService(MirrorServicer):
             cosigned_ms=status.cosigned_ms,
             cosigning_problem=status.cosigning_problem,
             out_of_rotation=status.out_of_rotation,
+            certificate_ends_ms=status.certificate_ends_ms,
+            certificate_problem=status.certificate_problem,
             path=status.path,
+            set=pb.SetStanding(
+                draining=status.set_standing.draining,
+                admitted=status.set_standing.admitted,
+                places=status.set_standing.places,
+                reason=status.set_standing.reason,
+                heard_ms=status.set_standing.heard_ms,
+            ),
             peers=[
                 pb.PeerStatus(
                     url=one.url,
@@ -109,17 +124,23 @@ class MirrorServer:
     """Listens from construction on, and answers between `start` and `stop`."""
 
     def __init__(
-        self, settings: MirrorSettings, identity: Identity, service: MirrorService
+        self,
+        settings: MirrorSettings,
+        files: IdentityFiles,
+        service: MirrorService,
+        readiness: Readiness,
     ) -> None:
-        """ConfigurationError if it cannot listen."""
+        """Health is told by `readiness`. ConfigurationError if it cannot listen."""
         self._server = grpc.server(
             ThreadPoolExecutor(THREADS, "mirror"),
             options=_options(settings),
             maximum_concurrent_rpcs=settings.calls,
         )
         add_MirrorServicer_to_server(service, self._server)
+        add_HealthServicer_to_server(ReadinessServicer(readiness, NAME), self._server)
         try:
-            port = self._server.add_secure_port(str(settings.listen), server_credentials(identity))
+            credentials = renewed_server_credentials(files)
+            port = self._server.add_secure_port(str(settings.listen), credentials)
         except RuntimeError as error:
             raise ConfigurationError(f"cannot listen on {settings.listen}: {error}") from None
         self.endpoint = Endpoint(settings.listen.host, port)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -17,12 +18,13 @@ from node.admission import by_certificate
 from node.endpoint import Endpoint
 from node.feed import FeedLimits
 from node.grpc_calls import Context
+from node.identity_files import IdentityFiles
 from node.listener import Capacity, Listener
 from node.logging import get_logger
 from node.replication_service import ReplicationService, Sources
 from node.snapshot_files import SnapshotFiles
 from node.snapshot_maker import SnapshotMaker
-from node.tls import Identity, server_credentials
+from node.tls import renewed_server_credentials
 from node.workers import READ_THREADS, Workers
 from registry.batch import Batch
 from registry.checkpoint import Checkpoint
@@ -33,9 +35,10 @@ from registry.wire.v1 import replication_pb2 as pb
 from secondary.audience import Audience
 from secondary.log_entries import LogEntries
 from secondary.log_tiles import LogTiles
+from secondary.relay_gate import RelayGate
 from secondary.relay_log import RelayHistory, RelayLog, RelayTiles
 from secondary.replica import Replica
-from secondary.settings import RelaySettings
+from secondary.sections import RelaySettings
 
 # As the primary grants a node.
 CALLS_PER_NODE: Final = 32
@@ -80,15 +83,16 @@ class Relay(Audience):
             settings.buffered_bytes,
         )
         self.log = RelayLog(limits, settings.kept_bytes, path)
+        self._gate = RelayGate(_clock_ms)
         self._loop = asyncio.new_event_loop()
         self._ending = asyncio.Event()
         self._listening: list[Endpoint | BaseException] = []
         self._started = threading.Event()
         self._thread = threading.Thread(target=self._run, name="relay", daemon=True)
 
-    def start(self, identity: Identity, authority: bytes) -> Endpoint:
+    def start(self, files: IdentityFiles) -> Endpoint:
         """Listen and answer; where. ConfigurationError if it cannot."""
-        self._identity, self._authority = identity, authority
+        self._files = files
         self._thread.start()
         self._started.wait(START_SECONDS)
         found = self._listening[0] if self._listening else TimeoutError("the relay did not start")
@@ -104,10 +108,13 @@ class Relay(Audience):
 
     def opened(self, replica: Replica) -> None:
         """Go on from what is held now."""
+        self._tell(self._gate.know, replica.board.removals)
         self._tell(self._replace, replica.compact_range, replica.checkpoint)
 
     def stored(self, batch: Batch, verified: VerifiedBatch) -> None:
-        """Pass the batch on."""
+        """Pass the batch on, unless to whom it removes."""
+        if verified.board is not None:
+            self._tell(self._gate.know, verified.board.removals)
         self._tell(self.log.grow, batch, verified.compact_range.root())
 
     def fresh(self, note: bytes, checkpoint: Checkpoint) -> None:
@@ -151,10 +158,11 @@ class Relay(Audience):
             self.log, history, RelayTiles(self._tiles), snapshots.files, pool, self._roots
         )
         service = ReplicationService(sources, {"ReportCosignature": _no_reports()}).service()
-        capacity = Capacity(settings.connections, settings.calls, CALLS_PER_NODE)
-        listener = Listener([service], capacity, by_certificate)
-        credentials = server_credentials(self._identity, self._authority)
-        at = listener.bind(self._at, credentials)
+        capacity = Capacity(
+            settings.connections, settings.calls, CALLS_PER_NODE, settings.connections_per_client
+        )
+        listener = Listener([service], capacity, by_certificate, self._gate)
+        at = listener.bind(self._at, renewed_server_credentials(self._files, mutual=True))
         await listener.start()
         self._listening.append(at)
         self._started.set()
@@ -163,6 +171,10 @@ class Relay(Audience):
         await listener.stop(0.5)
         await snapshots.close()
         pool.close()
+
+
+def _clock_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 def _no_reports() -> grpc.RpcMethodHandler[

@@ -6,11 +6,17 @@ import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
+from node.printable import printable
 from registry.wire.v1 import mirror_pb2 as pb
 
 
 def status_lines(status: pb.MirrorStatus, now_s: float) -> Iterator[str]:
     """The status, line by line; `now_s` is in seconds since 1970."""
+    # With words of peers and of the upstream among its own.
+    return map(printable, _lines(status, now_s))
+
+
+def _lines(status: pb.MirrorStatus, now_s: float) -> Iterator[str]:
     lag = max(0, status.upstream_size - status.size)
     yield f"name         {status.name}, version {status.version}"
     yield f"phase        {status.phase}"
@@ -24,13 +30,28 @@ def status_lines(status: pb.MirrorStatus, now_s: float) -> Iterator[str]:
     yield f"cosigned     {status.cosigned_size} entries, {_time(status.cosigned_ms, now_s)}"
     if status.cosigning_problem:
         yield f"cosigning    {status.cosigning_problem}"
+    yield f"certificate  until {_stamp(status.certificate_ends_ms / 1000)}"
+    if status.certificate_problem:
+        yield f"certificate  {status.certificate_problem}"
     for peer in status.peers:
         shown = peer.problem or f"{peer.size} entries"
         yield f"peer         {peer.url}, {shown}, seen {_time(peer.seen_ms, now_s)}"
+    yield from _set_lines(status.set, now_s)
     if status.out_of_rotation:
         yield f"out of rotation: {status.out_of_rotation}"
     if status.advice:
         yield f"advice       {status.advice}"
+
+
+def _set_lines(standing: pb.SetStanding, now_s: float) -> Iterator[str]:
+    if standing.draining:
+        yield "drained      nobody shall be sent here, until 'smtpnic-secondary undrain'"
+    if not standing.heard_ms and not standing.reason:
+        return
+    where = f"in it at {', '.join(standing.places)}" if standing.places else "out of it"
+    yield f"A record set {where}, heard {_time(standing.heard_ms, now_s)}"
+    if standing.reason:
+        yield f"A record set {standing.reason}"
 
 
 def status_json(status: pb.MirrorStatus) -> str:
@@ -52,8 +73,17 @@ def status_json(status: pb.MirrorStatus) -> str:
             "cosigned_size": status.cosigned_size,
             "cosigned_ms": status.cosigned_ms,
             "cosigning_problem": status.cosigning_problem,
+            "certificate_ends_ms": status.certificate_ends_ms,
+            "certificate_problem": status.certificate_problem,
             "path": list(status.path),
             "out_of_rotation": status.out_of_rotation,
+            "set": {
+                "draining": status.set.draining,
+                "admitted": status.set.admitted,
+                "places": list(status.set.places),
+                "reason": status.set.reason,
+                "heard_ms": status.set.heard_ms,
+            },
             "peers": [
                 {
                     "url": one.url,
@@ -72,5 +102,8 @@ def _time(milliseconds: int, now_s: float) -> str:
     if not milliseconds:
         return "never"
     seconds = milliseconds / 1000
-    stamp = datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
-    return f"{stamp}, {max(0.0, now_s - seconds):.0f} s ago"
+    return f"{_stamp(seconds)}, {max(0.0, now_s - seconds):.0f} s ago"
+
+
+def _stamp(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")

@@ -1,5 +1,6 @@
 """The registry's servers over gRPC with TLS: the one package here that knows gRPC."""
 
+from smtpnic.client.applications import ApplicationStream
 from smtpnic.client.board import BoardClient
 from smtpnic.client.connection import Connection
 from smtpnic.client.mirror import Mirror
@@ -8,6 +9,7 @@ from smtpnic.client.registering import Registering, prove_from
 from smtpnic.client.submit import SubmitStream
 
 __all__ = [
+    "ApplicationStream",
     "BoardClient",
     "Connection",
     "Mirror",

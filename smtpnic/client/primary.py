@@ -11,11 +11,12 @@ import grpc
 from registry.contact import ContactValue, Opening
 from registry.holder import Holder
 from registry.registration import Registration
+from registry.statistics import Age, Day, Totals
 from registry.wire.v1 import log_pb2, registration_pb2, registration_pb2_grpc
 from smtpnic.client.connection import Connection, Server
 from smtpnic.client.submit import SubmitStream
 from smtpnic.holder_key import HolderKey
-from smtpnic.views import HolderView, Page, Receipt, RegistrationView, Statistics
+from smtpnic.views import History, HolderView, Page, Receipt, RegistrationView, Statistics
 
 IDEMPOTENCY_KEY_BYTES: Final = 16
 
@@ -119,14 +120,46 @@ class Primary(Server):
     def statistics(self) -> Statistics:
         """What the primary counts."""
         request = registration_pb2.GetStatisticsRequest()
+        return _statistics(self._connection.call(self._stub.GetStatistics, request))
+
+    def history(self) -> History:
+        """What the primary counts, and has counted day by day."""
+        request = registration_pb2.GetStatisticsRequest(history=True)
         found = self._connection.call(self._stub.GetStatistics, request)
-        return Statistics(
-            **{name: getattr(found, name) for name in Statistics.__dataclass_fields__}
+        return History(
+            _statistics(found),
+            _totals(found.ipv4),
+            _totals(found.ipv6),
+            found.domains,
+            tuple(Age(age.below_days or None, age.registrations) for age in found.ages),
+            tuple(map(_day, found.days)),
         )
 
     def submit(self, key: HolderKey) -> SubmitStream:
         """A stream for many changes of one holder."""
         return SubmitStream(self._connection, self._stub.Submit, key)
+
+
+def _statistics(message: registration_pb2.Statistics) -> Statistics:
+    return Statistics(**{name: getattr(message, name) for name in Statistics.__dataclass_fields__})
+
+
+def _totals(message: registration_pb2.Totals) -> Totals:
+    return Totals(message.new, message.active, message.lapsed, message.suspended)
+
+
+def _day(message: registration_pb2.Day) -> Day:
+    return Day(
+        message.day,
+        message.registered,
+        message.withdrawn,
+        message.activated,
+        message.lapsed,
+        message.suspended,
+        _totals(message.ipv4),
+        _totals(message.ipv6),
+        message.domains,
+    )
 
 
 def _options(expected_version: int = 0) -> registration_pb2.ChangeOptions:

@@ -29,6 +29,10 @@ class Registering(Server):
         super().__init__(connection)
         self._stub = registering_pb2_grpc.RegisteringStub(self._channel)
 
+    def asks_for_proofs(self) -> bool:
+        """Whether anyone has to show anything before it registers."""
+        return self._connection.call(self._stub.GetTerms, pb.GetTermsRequest()).proofs
+
     def begin(
         self,
         key: HolderKey,

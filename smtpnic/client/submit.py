@@ -5,7 +5,6 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Sequence
-from types import TracebackType
 from typing import Final, Self, cast
 
 import grpc
@@ -52,12 +51,7 @@ class SubmitStream:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         # Ends the thread in which gRPC reads the requests.
         self._requests.put(None)
         self._call.cancel()

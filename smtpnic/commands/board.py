@@ -19,6 +19,7 @@ from registry.root_chain import RootChain
 from smtpnic.board_files import PUBLIC_MODE, Document, read_document, write_new
 from smtpnic.board_keys import read_public_key, read_signature, sign_with_file, sign_with_ssh
 from smtpnic.client.board import LoggedText
+from smtpnic.commands.board_glue import glue_diff
 from smtpnic.commands.board_root import propose_root
 from smtpnic.errors import EXIT_CODES
 from smtpnic.output import Output, time_text
@@ -29,6 +30,7 @@ MAX_OPEN_DAYS: Final = 90
 
 app = typer.Typer(no_args_is_help=True, help="Decide together: k of n sign, anyone can verify.")
 app.command("propose-root", epilog=EXIT_CODES)(propose_root)
+app.command("glue-diff", epilog=EXIT_CODES)(glue_diff)
 
 TextFile = Annotated[Path, typer.Argument(metavar="FILE", help="A root or a decision.")]
 NewFile = Annotated[Path, typer.Argument(metavar="FILE", help="To be written; it must not exist.")]
@@ -59,7 +61,7 @@ def propose(
         typer.Argument(
             metavar="ACT...",
             help="suspend|restore registration ADDRESS, holder HEX or prefix NETWORK; "
-            "admit|remove NAME; policy NAME VALUE; extend staleness TIME",
+            "admit|remove NAME; policy NAME VALUE; extend staleness TIME; lapses all|none TIME",
         ),
     ],
     *,

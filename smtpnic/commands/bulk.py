@@ -5,11 +5,11 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from random import Random
-from typing import Annotated, BinaryIO
+from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
@@ -18,7 +18,16 @@ from node.exits import ExitCode
 from node.retry import Backoff
 from smtpnic.commands.listing import MAX_PAGE_SIZE, all_pages_of
 from smtpnic.commands.registrations import Mine, Of, holder_filter
-from smtpnic.importing import Import, Settled, read_chunks
+from smtpnic.errors import NotFoundError
+from smtpnic.holder_key import HolderKey
+from smtpnic.importing import (
+    APPLICATIONS_PER_CHUNK,
+    ROWS_PER_CHUNK,
+    Import,
+    Settled,
+    Stream,
+    read_chunks,
+)
 from smtpnic.journal import Journal
 from smtpnic.ledger import Ledger, Paths, resume
 from smtpnic.output import Output
@@ -26,6 +35,9 @@ from smtpnic.presentation import REGISTRATION_COLUMNS, registration_values
 from smtpnic.progress import progress_bar
 from smtpnic.rows import Format, RowReader, encode_cells, encode_rows, format_of
 from smtpnic.session import Session
+
+if TYPE_CHECKING:
+    from smtpnic.client import Primary, Registering
 
 STANDARD_STREAM = "-"
 
@@ -52,6 +64,10 @@ def import_(
     CSV begins with a line that names the columns address, host and domain; others are
     ignored. A row that is registered already, with the same names, is unchanged.
 
+    Where the registry asks for proofs each row is applied for, as by `register`, and may leave
+    host and domain empty. For whole networks show the reverse zone (docs/registering.md); then
+    the rows are registered as they are. What is left to do of others stands beside them.
+
     FILE.refused.csv tells which rows were refused and why: mend it and import it. When the
     import is interrupted, FILE.journal remembers where, and the same command goes on there.
 
@@ -63,20 +79,43 @@ def import_(
     key = session.holder_key(settings)
     begun = Journal(str(settings.require_primary()), key.holder_id.hex())
     started = time.monotonic()
-    with _open_input(file) as stream, session.primary(settings) as primary:
+    with (
+        _open_input(file) as stream,
+        session.primary(settings) as primary,
+        session.registering(settings) as desk,
+    ):
         reader = RowReader(stream, format_of(file, form))
         journal = _journal(paths, begun, reader, restart=restart)
         log_size = primary.statistics().log_size
+        open_stream, size = _way(primary, desk, key)
         backoff = Backoff(Random())  # noqa: S311 - jitter is no secret
         with (
             _resumable(session.output, paths, journal) as ledger,
             progress_bar(session.output.progress_console, "importing", _length(file)) as progress,
         ):
             settle = _settler(ledger, progress)
-            Import(lambda: primary.submit(key), log_size, settle, backoff, may_update=update).run(
-                read_chunks(reader)
+            Import(open_stream, log_size, settle, backoff, may_update=update).run(
+                read_chunks(reader, size)
             )
     _report(session.output, ledger, journal, time.monotonic() - started)
+
+
+def _way(
+    primary: Primary, desk: Registering, key: HolderKey
+) -> tuple[Callable[[], AbstractContextManager[Stream]], int]:
+    """How the rows reach this registry, and how many at a time."""
+    from smtpnic.client import ApplicationStream  # noqa: PLC0415
+
+    if not desk.asks_for_proofs():
+        return lambda: primary.submit(key), ROWS_PER_CHUNK
+    try:
+        primary.get_holder(key.holder_id)
+    except NotFoundError:
+        raise ConfigurationError(
+            "this holder has no mail server yet: register the first with its contact (`smtpnic "
+            "register ADDRESS --name ...`), and import the others then"
+        ) from None
+    return lambda: ApplicationStream(primary, desk, key), APPLICATIONS_PER_CHUNK
 
 
 def _settler(ledger: Ledger, progress: Callable[[int, int], None]) -> Callable[[Settled], None]:

@@ -74,8 +74,9 @@ def dns_check(
     """Check what a mirror's DNS server must do, point by point.
 
     Each point names its RFC and section, and whether it passes, fails, or is not applicable, and
-    why. Some two hundred queries are sent over UDP and TCP, within two minutes; --timeout is for
-    each answer. Run it after setting a mirror up and after an update:
+    why. Some nine hundred queries are sent over UDP and TCP, two thirds of them at once, to see how
+    limits are told. It takes half a minute, for an idle connection is waited for, and two minutes
+    at most; --timeout is for each answer. Run it after setting a mirror up and after an update:
 
     `smtpnic dns-check 192.0.2.53 --registered 203.0.113.25`
 

@@ -14,12 +14,13 @@ import typer
 from node.endpoint import Endpoint
 from node.errors import ConfigurationError, StorageError
 from node.exits import ExitCode
+from node.receiving import Mode, OnFailure
 from registry.address import Address
 from smtpnic.commands.lookup import Servers, Zone, answer_values, dns_servers
 from smtpnic.errors import EXIT_CODES
 from smtpnic.output import Output
 from smtpnic.progress import progress_bar
-from smtpnic.receiving.server_kinds import Mode, OnFailure, ServerKind, detect, kind_named
+from smtpnic.receiving.server_kinds import ServerKind, detect, kind_named
 from smtpnic.session import Session
 from smtpnic.settings import Settings
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 DEFAULT_DAYS: Final = 30
 MAX_DAYS: Final = 366
+LOOPBACK: Final = ("127.0.0.1", "::1")
 # The rest of a long tail is in the CSV file.
 SHOWN_ROWS: Final = 25
 # Between two looks of the guard: one lost packet is no reason to stop enforcing.
@@ -131,11 +133,11 @@ def try_sessions(
 ) -> None:
     """Show what clients of these addresses see, up to RCPT: no message is sent.
 
-    An address that this machine does not have is not tried, and said so; without any, the
-    machine's own addresses speak for themselves.
+    For an address that this machine does not have, Exim plays the session; with others it is not
+    tried, and said so. Without any, the machine's own addresses speak for themselves.
     """
     from smtpnic.receiver import ask  # noqa: PLC0415
-    from smtpnic.receiving.smtp_session import hold  # noqa: PLC0415
+    from smtpnic.receiving.smtp_session import NOT_TRIED, hold, play  # noqa: PLC0415
 
     session: Session = context.obj
     settings = session.settings(dns_servers=server or None, zone=zone)
@@ -149,11 +151,14 @@ def try_sessions(
         source = Address.parse(text)
         answer = ask(resolver, source, settings.zone, settings.timeout)
         seen = hold(endpoint, str(source), recipient, settings.timeout)
+        if seen.outcome == NOT_TRIED and (command := _playing(endpoint)):
+            seen = play(command, str(source), recipient)
         rows.append(
             {
                 "address": str(source),
                 "registry": str(answer_values(answer)["finding"]),
                 "outcome": seen.outcome,
+                "played": seen.is_played,
                 "reply": seen.reply.splitlines(),
                 "greeting": seen.greeting.splitlines(),
             }
@@ -161,6 +166,16 @@ def try_sessions(
     session.output.table("sessions", rows)
     if any(row["outcome"] in ("failed", "cut off") for row in rows):
         raise typer.Exit(ExitCode.UNREACHABLE)
+
+
+def _playing(endpoint: Endpoint) -> tuple[str, ...]:
+    """The command by which the server at the endpoint, if it is this machine's, plays a session."""
+    if endpoint.host not in LOOPBACK:
+        return ()
+    try:
+        return detect().play
+    except ConfigurationError:
+        return ()
 
 
 @app.command(epilog=EXIT_CODES)
@@ -181,7 +196,8 @@ def report(
     """Show whom enforcement would have refused, from the logs of Postfix, Exim and sendmail.
 
     Clients that had authenticated are counted apart: they are never refused. Files may be
-    rotated and compressed.
+    rotated and compressed, or systemd's own (`*.journal`). Where no file is found, the journal
+    is read.
     """
     from smtpnic.receiving.report import look_up, plot, summary, tally  # noqa: PLC0415
 
@@ -213,15 +229,20 @@ def report(
 def _deliveries(
     output: Output, logs: list[Path], days: int, now: datetime, journal: bool
 ) -> Iterator[Delivery]:
-    from smtpnic.receiving.log_files import find_logs, journal_lines, read_lines  # noqa: PLC0415
+    from smtpnic.receiving.log_files import (  # noqa: PLC0415
+        JOURNAL_SUFFIX,
+        find_logs,
+        journal_lines,
+        read_lines,
+    )
     from smtpnic.receiving.mail_log import LogReader  # noqa: PLC0415
 
-    if journal:
+    paths = logs or ([] if journal else find_logs())
+    if not paths:
+        if not journal:
+            output.note("no mail log found in files: reading systemd's journal")
         yield from LogReader(now).deliveries(journal_lines(days))
         return
-    paths = logs or find_logs()
-    if not paths:
-        raise ConfigurationError("no mail log found: name the files, or give --journal")
     try:
         total = sum(path.stat().st_size for path in paths)
     except OSError as error:
@@ -235,7 +256,9 @@ def _deliveries(
             show(done, count)
 
         for path in paths:
-            for delivery in LogReader(now).deliveries(read_lines(path, advance)):
+            is_journal = path.suffix == JOURNAL_SUFFIX
+            lines = journal_lines(days, path) if is_journal else read_lines(path, advance)
+            for delivery in LogReader(now).deliveries(lines):
                 count += 1
                 yield delivery
 

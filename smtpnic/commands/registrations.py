@@ -84,6 +84,8 @@ def register(
     servers = dns_servers(settings) if wait else []
     given = contact_given(name, postal_address, email, telephone)
     key, contact = _holder(session, settings, ContactOptions(given, public or ()))
+    if instead_of:
+        _check_own(session, settings, key, instead_of)
     receipt = None
     values: dict[str, object] = {"address": address}
     if host and domain and not contact:
@@ -107,6 +109,14 @@ def register(
     _show_registered(
         session, settings, {**values, **receipt_values(receipt, session.keys(settings))}, servers
     )
+
+
+def _check_own(session: Session, settings: Settings, key: HolderKey, address: str) -> None:
+    """Before all is shown for a move that cannot end; Problem "not_yours"."""
+    with session.primary(settings) as primary:
+        holder_id = primary.get(address).registration.holder_id
+    if holder_id != key.holder_id:
+        raise Problem("not_yours", f"{address} is registered by another holder", "instead_of")
 
 
 def _show_registered(

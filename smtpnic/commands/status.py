@@ -12,6 +12,7 @@ import typer
 from node.endpoint import Endpoint
 from node.errors import ConfigurationError
 from node.exits import ExitCode
+from registry.checkpoint import CheckpointKeys
 from registry.errors import RegistryError
 from smtpnic.commands.verify import Mirrors
 from smtpnic.nodes import NodeState, judge, mirror_state, primary_state, unreachable_state
@@ -30,21 +31,16 @@ def status(
     """Show each node's size, lag, zone serial and age of checkpoint and freshness.
 
     The nodes are the primary (--primary) and the mirrors (--mirror), else those of the
-    configuration. With --log-key checkpoints are checked, and forks are found.
+    configuration. With --root checkpoints are checked, and forks are found.
 
     Exit code 1: something is wrong; the advice column says what.
     """
     session: Session = context.obj
     settings = session.settings(mirrors=mirror or None)
-    nodes = [("mirror", endpoint) for endpoint in settings.mirrors]
-    if settings.primary is not None and not mirrors_only:
-        nodes.insert(0, ("primary", settings.primary))
-    if not nodes:
+    judged = ask_nodes(session, settings, session.keys(settings), mirrors_only=mirrors_only)
+    if not judged:
         raise ConfigurationError("which nodes? Give --primary HOST:PORT or --mirror HOST:PORT")
-    with ThreadPoolExecutor(min(len(nodes), MAX_CONCURRENT_NODES)) as pool:
-        states = list(pool.map(lambda node: _ask(session, settings, *node), nodes))
     now_ms = time.time_ns() // 1_000_000
-    judged = judge(states, session.keys(settings), now_ms)
     session.output.table(
         "nodes",
         [dict(_values(state, now_ms)) for state in judged],
@@ -52,6 +48,24 @@ def status(
     )
     if any(state.advice for state in judged):
         raise typer.Exit(ExitCode.FAILED)
+
+
+def ask_nodes(
+    session: Session,
+    settings: Settings,
+    keys: CheckpointKeys | None,
+    *,
+    mirrors_only: bool = False,
+) -> list[NodeState]:
+    """How each node of the settings stands beside the others; checkpoints are checked by `keys`."""
+    nodes = [("mirror", endpoint) for endpoint in settings.mirrors]
+    if settings.primary is not None and not mirrors_only:
+        nodes.insert(0, ("primary", settings.primary))
+    if not nodes:
+        return []
+    with ThreadPoolExecutor(min(len(nodes), MAX_CONCURRENT_NODES)) as pool:
+        states = list(pool.map(lambda node: _ask(session, settings, *node), nodes))
+    return judge(states, keys, time.time_ns() // 1_000_000)
 
 
 def _ask(session: Session, settings: Settings, role: str, endpoint: Endpoint) -> NodeState:

@@ -53,9 +53,9 @@ def verify(
 ) -> None:
     """Verify that an address is registered, or that it is not; the primary is not needed.
 
-    Checks, against the log's key (--log-key), that the checkpoint is signed, that the record
-    is in the log, and that it is the current one of the address at that checkpoint: a record
-    that was superseded is rejected. How old the checkpoint is, is shown; --min-size refuses
+    Checks, by the board's root (--root), that the checkpoint is signed, that the record is in
+    the log, and that it is the current one of the address at that checkpoint: a record that
+    was superseded is rejected. How old the checkpoint is, is shown; --min-size refuses
     one that is too old.
 
     Exit code 0: registered; 1: proved not registered; 5: what the mirror gave is not what

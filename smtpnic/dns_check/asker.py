@@ -51,12 +51,21 @@ class Connection(Protocol):
     def receive(self) -> Reply | None:
         """The next answer; None when the server has closed or stays silent."""
 
+    def closed_after(self, most_seconds: float) -> float | None:
+        """Seconds until the server closed it; None if it has not. What it says is not looked at."""
+
 
 class Asker(Protocol):
     """A way to ask one server; what cannot be had is raised as Deviation."""
 
     def udp(self, wire: bytes, *, may_be_truncated: bool = False) -> Reply:
         """The answer to a query over UDP."""
+
+    def volley(self, wires: Sequence[bytes]) -> list[Reply | None]:
+        """The answer to each of many queries that leave at once over UDP, asked once.
+
+        Their identifiers are distinct. None: no answer came.
+        """
 
     def connect(self) -> AbstractContextManager[Connection]:
         """A TCP connection."""
@@ -97,6 +106,20 @@ class SocketAsker:
         if truncated is None:
             raise Silence("an answer", f"silence over UDP, asked {UDP_TRIES} times")
         return truncated
+
+    def volley(self, wires: Sequence[bytes]) -> list[Reply | None]:
+        """The answer to each of many queries that leave at once over UDP, asked once."""
+        awaited = {wire[:2] for wire in wires}
+        came: dict[bytes, Reply] = {}
+        with self._udp_socket() as client:
+            for wire in wires:
+                client.send(wire)
+            end = time.monotonic() + self._at_most(self._timeout_seconds / UDP_TRIES)
+            while awaited and (data := _next_datagram(client, end)) is not None:
+                if data[:2] in awaited:
+                    awaited.remove(data[:2])
+                    came[data[:2]] = Reply(data)
+        return [came.get(wire[:2]) for wire in wires]
 
     def connect(self) -> AbstractContextManager[Connection]:
         """A TCP connection."""
@@ -150,7 +173,7 @@ class SocketAsker:
             except OSError as error:
                 came = f"TCP: {error.strerror or error}"
                 raise Silence("a TCP connection", came) from None
-            yield SocketConnection(client, lambda: self._at_most(self._timeout_seconds))
+            yield SocketConnection(client, self._timeout_seconds, self._at_most)
 
     def _at_most(self, seconds: float) -> float:
         """So long, but not past the end of the run."""
@@ -163,10 +186,16 @@ class SocketAsker:
 class SocketConnection:
     """A TCP connection of the operating system's."""
 
-    def __init__(self, client: socket.socket, patience: Callable[[], float]) -> None:
-        """`patience` gives the seconds that the next answer may take."""
+    def __init__(
+        self,
+        client: socket.socket,
+        timeout_seconds: float,
+        at_most: Callable[[float], float],
+    ) -> None:
+        """`timeout_seconds` is for each answer; `at_most` shortens what the run has no time for."""
         self._client = client
-        self._patience = patience
+        self._timeout_seconds = timeout_seconds
+        self._at_most = at_most
         self._is_first = True
 
     def send(self, data: bytes) -> None:
@@ -189,12 +218,29 @@ class SocketConnection:
 
     def receive(self) -> Reply | None:
         """The next answer; None when the server has closed or stays silent."""
-        end = time.monotonic() + self._patience()
+        end = time.monotonic() + self._at_most(self._timeout_seconds)
         head = self._read(_LENGTH.size, end)
         if head is None:
             return None
         data = self._read(_LENGTH.unpack(head)[0], end)
         return None if data is None else Reply(data)
+
+    def closed_after(self, most_seconds: float) -> float | None:
+        """Seconds until the server closed it; None if it has not. What it says is not looked at."""
+        began = time.monotonic()
+        end = began + self._at_most(most_seconds)
+        while (left := end - time.monotonic()) > 0:
+            self._client.settimeout(left)
+            try:
+                if not self._client.recv(_MAX_MESSAGE_BYTES):
+                    return time.monotonic() - began
+            except TimeoutError:
+                break
+            except OSError:
+                return time.monotonic() - began
+        # Where the whole run has no more time, nothing is known.
+        self._at_most(most_seconds)
+        return None
 
     def _read(self, size: int, end: float) -> bytes | None:
         data = bytearray()

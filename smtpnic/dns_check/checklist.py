@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from smtpnic.dns_check import absence, basics, edns, streams, zones
+from smtpnic.dns_check import absence, basics, edns, limits, streams, zones
 from smtpnic.dns_check.asker import Asker, Silence
 from smtpnic.dns_check.point import Deviation, NotApplicable, Point, Result, Scope, Target, Verdict
 
@@ -16,6 +16,8 @@ CHECKLIST: Final = (
     *edns.POINTS,
     *streams.POINTS,
     *zones.POINTS,
+    # What uses up a limit, or takes long, comes last.
+    *limits.POINTS,
 )
 
 

@@ -18,6 +18,7 @@ from smtpnic.dns_check.asker import Asker, ask_tcp
 from smtpnic.dns_check.basics import absent_name, zone_serial
 from smtpnic.dns_check.message import (
     EDNS_UDP_BYTES,
+    HEADER_BYTES,
     PLAIN_UDP_BYTES,
     describe,
     expect_rcode,
@@ -28,7 +29,7 @@ from smtpnic.dns_check.point import Deviation, NotApplicable, Point, Scope, Targ
 
 # For local use (RFC 6891, 9).
 _UNKNOWN_OPTION: Final = dns.edns.OptionType.make(65001)
-_COOKIE_OPTION: Final = dns.edns.OptionType.COOKIE
+COOKIE_OPTION: Final = dns.edns.OptionType.COOKIE
 _CLIENT_COOKIE_BYTES: Final = 8
 _SHORTEST_COOKIE, _LONGEST_COOKIE = 16, 40
 # RFC 9018, 4: version 1, three reserved bytes, a timestamp, a hash of eight.
@@ -132,20 +133,20 @@ def _nsid(ask: Asker, target: Target) -> str:
 
 
 def _ask_with_cookie(ask: Asker, target: Target, cookie: bytes) -> dns.message.Message:
-    option = dns.edns.GenericOption(_COOKIE_OPTION, cookie)
+    option = dns.edns.GenericOption(COOKIE_OPTION, cookie)
     return ask.udp(question(target.zone, SOA, edns=True, options=[option])).parse()
 
 
 def _cookie_of(message: dns.message.Message) -> bytes:
     cookies = [
-        option.to_wire() or b"" for option in message.options if option.otype == _COOKIE_OPTION
+        option.to_wire() or b"" for option in message.options if option.otype == COOKIE_OPTION
     ]
     if len(cookies) > 1:
         raise Deviation("one COOKIE option", f"{len(cookies)}")
     return cookies[0] if cookies else b""
 
 
-def _obtain_cookie(ask: Asker, target: Target) -> bytes:
+def obtain_cookie(ask: Asker, target: Target) -> bytes:
     """Client and server cookie; NotApplicable where the server knows no cookies."""
     client = secrets.token_bytes(_CLIENT_COOKIE_BYTES)
     cookie = _cookie_of(_ask_with_cookie(ask, target, client))
@@ -165,7 +166,7 @@ def _expect_cookie(cookie: bytes, client: bytes) -> None:
 
 
 def _cookie(ask: Asker, target: Target) -> str:
-    server = _obtain_cookie(ask, target)[_CLIENT_COOKIE_BYTES:]
+    server = obtain_cookie(ask, target)[_CLIENT_COOKIE_BYTES:]
     if len(server) != _COMMON_COOKIE.size or server[0] != 1:
         return f"a server cookie of {len(server)} bytes"
     made_at = _COMMON_COOKIE.unpack(server)[1]
@@ -177,8 +178,8 @@ def _cookie(ask: Asker, target: Target) -> str:
 
 
 def _cookie_accepted(ask: Asker, target: Target) -> str:
-    cookie = _obtain_cookie(ask, target)
-    option = dns.edns.GenericOption(_COOKIE_OPTION, cookie)
+    cookie = obtain_cookie(ask, target)
+    option = dns.edns.GenericOption(COOKIE_OPTION, cookie)
     wire = question(target.zone, SOA, edns=True, options=[option])
     for message in (ask.udp(wire).parse(), ask_tcp(ask, wire).parse()):
         expect_rcode(message, dns.rcode.NOERROR, "for the server's own cookie")
@@ -187,7 +188,7 @@ def _cookie_accepted(ask: Asker, target: Target) -> str:
 
 
 def _cookie_forged(ask: Asker, target: Target) -> str:
-    client = _obtain_cookie(ask, target)[:_CLIENT_COOKIE_BYTES]
+    client = obtain_cookie(ask, target)[:_CLIENT_COOKIE_BYTES]
     message = _ask_with_cookie(ask, target, client + secrets.token_bytes(16))
     if message.rcode() not in (dns.rcode.NOERROR, dns.rcode.BADCOOKIE):
         raise Deviation("an answer or BADCOOKIE for a forged cookie", describe(message))
@@ -196,11 +197,30 @@ def _cookie_forged(ask: Asker, target: Target) -> str:
 
 
 def _cookie_malformed(ask: Asker, target: Target) -> str:
-    _obtain_cookie(ask, target)
+    obtain_cookie(ask, target)
     for size in (1, 7, 12, 41):
         message = _ask_with_cookie(ask, target, bytes(size))
         expect_rcode(message, dns.rcode.FORMERR, f"for a cookie of {size} bytes")
     return "FORMERR"
+
+
+def _cookie_alone(ask: Asker, _: Target) -> str:
+    client = secrets.token_bytes(_CLIENT_COOKIE_BYTES)
+    option = struct.pack("!HH", COOKIE_OPTION, len(client)) + client
+    header = secrets.token_bytes(2) + bytes(HEADER_BYTES - 2)
+    message = ask.udp(with_opt(header, EDNS_UDP_BYTES, 0, 0, option)).parse()
+    expect_rcode(message, dns.rcode.NOERROR, "for a cookie without a question")
+    _expect_cookie(_cookie_of(message), client)
+    return "NOERROR and a cookie"
+
+
+def _extended_error(ask: Asker, _: Target) -> str:
+    message = ask.udp(question(dns.name.from_text("dns-check.invalid."), A, edns=True)).parse()
+    codes = [int(error.code) for error in message.extended_errors()]
+    if codes != [dns.edns.EDECode.NOT_AUTHORITATIVE]:
+        expected = f"extended error {int(dns.edns.EDECode.NOT_AUTHORITATIVE)} with REFUSED"
+        raise Deviation(expected, ", ".join(map(str, codes)) or "none")
+    return "20, not authoritative"
 
 
 POINTS: Final = (
@@ -220,6 +240,14 @@ POINTS: Final = (
         needs=("edns",),
     ),
     Point("edns-one-opt", "RFC 6891, 6.1.1", "says FORMERR to two OPT records", _one_opt),
+    Point(
+        "extended-error",
+        "RFC 8914, 4.21",
+        "says why it refuses",
+        _extended_error,
+        Scope.REGISTRY,
+        needs=("edns",),
+    ),
     Point("nsid", "RFC 5001, 2.2", "survives the question for its identifier", _nsid),
     Point("cookie", "RFC 9018, 4", "gives well-formed cookies", _cookie),
     Point(
@@ -241,6 +269,14 @@ POINTS: Final = (
         "RFC 7873, 5.2.2",
         "says FORMERR to a cookie of a wrong length",
         _cookie_malformed,
+        needs=("cookie",),
+    ),
+    Point(
+        "cookie-alone",
+        "RFC 7873, 5.4",
+        "gives a cookie to who asks for nothing else",
+        _cookie_alone,
+        Scope.REGISTRY,
         needs=("cookie",),
     ),
 )

@@ -70,6 +70,11 @@ class Reply:
         """The four bits of the header; the rest of the code is in the OPT record."""
         return self.flags & 0xF
 
+    @property
+    def answer_count(self) -> int:
+        """How many records it says to have as its answer."""
+        return struct.unpack_from("!H", self.wire, 6)[0]  # type: ignore[no-any-return]
+
     def parse(self) -> dns.message.Message:
         """The whole of it; Deviation if it is not well-formed."""
         try:

@@ -8,7 +8,7 @@ from typing import Final
 import dns.message
 import dns.name
 import dns.rcode
-from dns.rdatatype import AAAA, ANY, SOA, TXT, A, RdataType
+from dns.rdatatype import AAAA, ANY, CAA, SOA, TXT, A, RdataType
 
 from registry.address import Address
 from registry.label import dashed, reversed_name
@@ -21,6 +21,8 @@ from smtpnic.dns_check.point import Check, Deviation, NotApplicable, Point, Scop
 NAME_TTL: Final = 300
 LISTED: Final = "127.0.0.2"
 _TEXT_VERSION: Final = "v=smtpnic1"
+# RFC 8659, 4.2: whoever could have a name answered for could also have a certificate for it.
+_NOBODY_ISSUES: Final = '0 issue ";"'
 # RFC 5782, 5: the test entries, and what must not be listed beside them.
 _LISTED_TESTS: Final = ("127.0.0.2", "::ffff:127.0.0.2")
 _ABSENT_TESTS: Final = ("127.0.0.1", "::ffff:127.0.0.1")
@@ -59,6 +61,22 @@ def _expect_listed(message: dns.message.Message, what: str) -> None:
     found = [rdata.to_text() for rdata in of_type(message.answer, A)]
     if message.rcode() != dns.rcode.NOERROR or found != [LISTED]:
         raise Deviation(f"{LISTED} {what}", describe(message))
+
+
+def _no_certificates(ask: Asker, target: Target) -> str:
+    message = ask.udp(question(target.zone, CAA)).parse()
+    found = [rdata.to_text() for rdata in of_type(message.answer, CAA)]
+    if message.rcode() != dns.rcode.NOERROR or found != [_NOBODY_ISSUES]:
+        raise Deviation(f"CAA {_NOBODY_ISSUES} for {target.zone}", describe(message))
+    return found[0]
+
+
+def _zone_text(ask: Asker, target: Target) -> str:
+    message = ask.udp(question(target.zone, TXT, edns=True)).parse()
+    found = [rdata.to_text() for rdata in of_type(message.answer, TXT)]
+    if message.rcode() != dns.rcode.NOERROR or not found:
+        raise Deviation(f"a text for {target.zone}", describe(message))
+    return found[0]
 
 
 def _registered(ask: Asker, target: Target) -> str:
@@ -214,6 +232,8 @@ def _point(name: str, reference: str, promise: str, check: Check, *needs: str) -
 
 
 POINTS: Final = (
+    _point("no-certificates", "RFC 8659, 4.2", "lets nobody issue certificates", _no_certificates),
+    _point("zone-text", "RFC 1035, 3.3.14", "says what the zone is", _zone_text),
     _point("registered", "RFC 1034, 4.3.2", "gives a registered address, alone", _registered),
     _point(
         "registered-text", "RFC 1035, 3.3.14", "describes a registered address", _registered_text

@@ -7,12 +7,13 @@ import gzip
 import io
 import lzma
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Final, cast
 
 from node.errors import ConfigurationError
+from smtpnic.receiving.mail_log import EXIM_PROGRAMS, SENDMAIL_PROGRAMS
 
 PATTERNS: Final = (
     "/var/log/mail.log*",
@@ -20,7 +21,13 @@ PATTERNS: Final = (
     "/var/log/exim4/mainlog*",
     "/var/log/exim/main.log*",
 )
-PROGRAMS: Final = ("postfix/smtpd", "sendmail", "sm-mta", "sendmail-mta")
+JOURNAL_SUFFIX: Final = ".journal"
+PROGRAMS: Final = (
+    *("postfix/smtpd", "postfix/submission/smtpd", "postfix/submissions/smtpd"),
+    "postfix/smtps/smtpd",
+    *SENDMAIL_PROGRAMS,
+    *EXIM_PROGRAMS,
+)
 _OPENERS: Final[dict[str, Callable[[BinaryIO], BinaryIO]]] = {
     ".gz": lambda raw: cast("BinaryIO", gzip.GzipFile(fileobj=raw)),
     ".xz": lambda raw: cast("BinaryIO", lzma.LZMAFile(raw)),  # noqa: SIM115 - its user closes it
@@ -67,16 +74,21 @@ def _opened(path: Path, raw: BinaryIO) -> Iterator[BinaryIO]:
         yield file
 
 
-def journal_lines(days: int, programs: Sequence[str] = PROGRAMS) -> Iterator[str]:
-    """The lines that mail servers wrote to systemd's journal; ConfigurationError without one."""
+def journal_lines(days: int, file: Path | None = None) -> Iterator[str]:
+    """The lines that mail servers wrote to systemd's journal, this machine's or one in a file.
+
+    ConfigurationError without one.
+    """
     command = ["journalctl", "--quiet", "-o", "short-iso-precise", f"--since=-{days}d"]
-    command += [part for program in programs for part in ("-t", program)]
+    command += [part for program in PROGRAMS for part in ("-t", program)]
+    if file is not None:
+        command.append(f"--file={file}")
     try:
         with subprocess.Popen(  # noqa: S603 - a fixed command
             command, stdout=subprocess.PIPE, text=True, errors="replace"
         ) as process:
             yield from (line.rstrip("\n") for line in process.stdout or ())
-        if process.returncode not in (0, 1):
+        if process.returncode:
             raise ConfigurationError(f"journalctl ended with {process.returncode}")
     except OSError as error:
         raise ConfigurationError(f"journalctl: {error.strerror or error}") from error

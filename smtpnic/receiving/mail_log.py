@@ -17,6 +17,9 @@ from registry.errors import Problem
 
 # A message whose user is told in a line of its own; only the last ones can be of interest.
 MAX_REMEMBERED: Final = 10_000
+# As whom they speak to syslog, as their packages come.
+SENDMAIL_PROGRAMS: Final = ("sendmail", "sm-mta", "sendmail-mta")
+EXIM_PROGRAMS: Final = ("exim", "exim4")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +41,14 @@ _SENDMAIL: Final = re.compile(
 )
 _SENDMAIL_USER: Final = re.compile(r"^(?P<id>\w+): AUTH=server, ")
 _EXIM: Final = re.compile(
-    r"^(?P<time>\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)(?:\.\d+)?(?P<zone> [+-]\d{4})? (?:\[\d+\] )?"
-    r"[0-9A-Za-z]+-[0-9A-Za-z]+-[0-9A-Za-z]+ <= .*? H=[^[]*(?:\[[^]]*\]\) )?"
+    # In syslog it may have been left to that (syslog_timestamp).
+    r"^(?:(?P<time>\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)(?:\.\d+)?(?P<zone> [+-]\d{4})? )?(?:\[\d+\] )?"
+    r"[0-9A-Za-z]+-[0-9A-Za-z]+-[0-9A-Za-z]+ <= "
+    # The sender, in which a quoted part may hold anything; R=, DS; the host, (its HELO), [address].
+    r"""(?:"(?:[^"\\]|\\.)*"|[^\s"])+(?: R=\S+)?(?: DS)? H=(?:[^\s(\[]+ )?(?:\([^()]*\) )?"""
     r"\[(?P<address>[^]]+)\](?P<rest>.*)$"
 )
+_QUOTED: Final = re.compile(r'"[^"]*"')
 
 
 class LogReader:
@@ -60,22 +67,33 @@ class LogReader:
                 yield found
 
     def _delivery(self, line: str) -> Delivery | None:
-        exim = _EXIM.match(line)
-        if exim is not None:
-            moment = _exim_time(exim["time"], exim["zone"] or "")
-            return _made(moment, exim["address"], " A=" in exim["rest"])
         entry = _SYSLOG.match(line)
         if entry is None:
-            return None
+            return self._of_exim(line, "")
         program, text = entry["program"], entry["text"]
+        if program in EXIM_PROGRAMS:
+            return self._of_exim(text, entry["time"])
         if program.startswith("postfix") and program.endswith("/smtpd"):
             taken = _POSTFIX.match(text)
             if taken is not None:
                 moment = syslog_time(entry["time"], self._now)
                 return _made(moment, taken["address"], "sasl_username=" in taken["rest"])
-        elif program in ("sendmail", "sm-mta", "sendmail-mta"):
+        elif program in SENDMAIL_PROGRAMS:
             return self._of_sendmail(entry["time"], text)
         return None
+
+    def _of_exim(self, text: str, logged_at: str) -> Delivery | None:
+        arrived = _EXIM.match(text)
+        if arrived is None or not (arrived["time"] or logged_at):
+            return None
+        moment = (
+            _exim_time(arrived["time"], arrived["zone"] or "")
+            if arrived["time"]
+            else syslog_time(logged_at, self._now)
+        )
+        # In quotes, and behind S=, stands what the client wrote: names in TLS, an identifier.
+        told, _, _ = _QUOTED.sub("", arrived["rest"]).partition(" S=")
+        return _made(moment, arrived["address"], " A=" in told)
 
     def _of_sendmail(self, moment: str, text: str) -> Delivery | None:
         user = _SENDMAIL_USER.match(text)

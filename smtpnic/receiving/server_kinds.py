@@ -5,30 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from importlib.resources import files
 from pathlib import Path
 from typing import Final
 
 from node.errors import ConfigurationError
+from node.receiving import Mode, OnFailure
 
 ENCODING: Final = "utf-8"
 # The zone that the files of receivers/ are written for.
 WRITTEN_ZONE: Final = "smtpnic.org"
-
-
-class Mode(StrEnum):
-    """What a receiver does with mail of servers that are not registered."""
-
-    ADVISE = "advise"
-    ENFORCE = "enforce"
-
-
-class OnFailure(StrEnum):
-    """What a receiver does with mail while the registry cannot be asked."""
-
-    ACCEPT = "accept"
-    TEMPFAIL = "tempfail"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +47,8 @@ class ServerKind:
 
     `processes` are names of its running daemon, `programs` where its program may be. `targets`
     are told for each mode; `build` makes what it reads of what people write, `check` is its own
-    check of its configuration, `reload` makes a running one read it.
+    check of its configuration, `reload` makes a running one read it, and `play`, if there is such a
+    command, plays a session of the client whose address follows it.
     """
 
     name: str
@@ -72,6 +59,7 @@ class ServerKind:
     build: tuple[str, ...]
     check: tuple[str, ...]
     reload: tuple[str, ...]
+    play: tuple[str, ...] = ()
 
     def variant(self, mode: Mode, on_failure: OnFailure) -> str:
         """The name of its configuration; ConfigurationError says which ones there are."""
@@ -202,6 +190,7 @@ def _spamassassin(name: str) -> tuple[Target, ...]:
 
 _ALL: Final = ("advise", "enforce", "enforce-tempfail")
 _NO_BUILD: Final = ()
+_RSPAMD_ENFORCING: Final = ("rbl.conf", "force_actions.conf", "settings.conf")
 
 KINDS: Final = (
     ServerKind(
@@ -233,6 +222,7 @@ KINDS: Final = (
         ("update-exim4.conf",),
         ("exim4", "-bV"),
         ("service", "exim4", "restart"),
+        play=("exim4", "-bh"),
     ),
     ServerKind(
         "opensmtpd",
@@ -251,7 +241,7 @@ KINDS: Final = (
         ("/usr/bin/rspamd",),
         {
             "advise": _rspamd("advise", "rbl.conf"),
-            "enforce": _rspamd("enforce", "rbl.conf", "force_actions.conf", "settings.conf"),
+            **{name: _rspamd(name, *_RSPAMD_ENFORCING) for name in ("enforce", "enforce-tempfail")},
         },
         _NO_BUILD,
         ("rspamadm", "configtest"),

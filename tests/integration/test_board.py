@@ -6,15 +6,20 @@ import json
 import shutil
 import subprocess
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 
 from lab.cluster import Cluster, Secondary
-from lab.process import program
+from lab.process import LabError, program, run
+from registry.kinds import Status
 from registry.note import Signer
+from registry.wire.v1 import registration_pb2
+from tests.support.probe import Probe
 from tests.support.registrant import Registrant, secure_channel
 from tests.support.wait import wait_until
 
@@ -74,6 +79,14 @@ class BoardOf:
         assert ["alice", "bob"] == second["signed"]
         assert second["index"]
 
+    def agree(self, name: str, *act: str) -> None:
+        """Both sign one file, which is handed in once."""
+        file = self.file(name)
+        self.board("propose", file, *act, "--reason=three complaints unanswered")
+        for member in ("alice", "bob"):
+            self.board("sign", file, f"--key={self.file(member)}")
+        assert self.board("publish", file)["index"]
+
 
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[Cluster]:
@@ -99,6 +112,16 @@ def wait_for(cluster: Cluster, address: str, answer: str) -> None:
         seconds=SECONDS,
         what=f"{address} {answer}",
     )
+
+
+def answers_until(probe: Probe, until_s: float) -> bool:
+    """Whether DNS goes on answering until then, whatever it hears."""
+    return until_s == answers_until_of(probe)
+
+
+def answers_until_of(probe: Probe) -> float | None:
+    """Until when DNS goes on answering, in seconds since 1970."""
+    return probe.metric("dns", "smtpnic_answers_until_timestamp_seconds")
 
 
 def says_why(secondary: Secondary) -> bool:
@@ -139,6 +162,142 @@ def test_two_of_three_suspend_a_network_and_restore_it(
     cluster.wait_secondary(first)
     for address in (ADDRESS, NEIGHBOUR):
         wait_for(cluster, address, "registered")
+
+
+def test_whatever_is_suspended_is_restored(
+    cluster: Cluster, registrant: Registrant, tmp_path: Path
+) -> None:
+    """One registration, and all of a holder's."""
+    for address in (ADDRESS, NEIGHBOUR):
+        registrant.register(address, "mx1.example.org")
+    board = BoardOf(cluster, tmp_path / "board")
+    board.take_over()
+    wait_for(cluster, NEIGHBOUR, "registered")
+    for number, (target, suspended) in enumerate(
+        (
+            (("registration", ADDRESS), (ADDRESS,)),
+            (("holder", registrant.holder_id.hex()), (ADDRESS, NEIGHBOUR)),
+        )
+    ):
+        board.agree(f"suspend{number}", "suspend", *target)
+        for address in (ADDRESS, NEIGHBOUR):
+            wait_for(cluster, address, "NXDOMAIN" if address in suspended else "registered")
+        board.agree(f"restore{number}", "restore", *target)
+        for address in (ADDRESS, NEIGHBOUR):
+            wait_for(cluster, address, "registered")
+
+
+def stands(cluster: Cluster, address: str, status: Status) -> bool:
+    """Whether the primary has an address with this status."""
+    with secure_channel(cluster.public, cluster.ca, cluster.primary_address) as channel:
+        stub = Registrant(channel).stub
+        request = registration_pb2.GetRequest(address=address)
+        found: int = stub.Get(request, timeout=SECONDS).registration.status
+        return found == status
+
+
+def test_a_primary_killed_behind_a_decision_carries_it_out(tmp_path: Path) -> None:
+    """Killed by -9 with the decision in the log and no registration touched, it suspends them at
+    its next start, and restores them likewise."""
+    with Cluster(tmp_path / "cluster", secondaries=0) as cluster:
+        cluster.prepare()
+        cluster.start_primary()
+        with secure_channel(cluster.public, cluster.ca, cluster.primary_address) as channel:
+            registrant = Registrant(channel)
+            registrant.create_holder()
+            for address in (ADDRESS, NEIGHBOUR, OTHER):
+                registrant.register(address, "mx1.example.org")
+        key = f"--key={cluster.primary_dir / 'board.key'}"
+        board = BoardOf(cluster, tmp_path / "board")
+        for act, status in (("suspend", Status.SUSPENDED), ("restore", Status.ACTIVE)):
+            file = board.file(act)
+            target = ("prefix", "198.51.100.0/24", "--reason=three complaints unanswered")
+            board.board("propose", file, act, *target)
+            board.board("sign", file, key)
+            cluster.primary.stop()
+            cluster.start_primary({"SMTPNIC_FAILPOINT": "commit.before_acknowledge"})
+            killed = [program("smtpnic"), "board", "publish", file]
+            env = {"PATH": "/usr/bin:/bin", **cluster.cli_env}
+            assert subprocess.run(killed, env=env, capture_output=True, check=False).returncode
+            assert -9 == cluster.primary.wait()
+            cluster.start_primary()
+            assert act in board.board("show")["decisions"][-1]["act"]
+            for address in (ADDRESS, NEIGHBOUR):
+                wait_until(
+                    partial(stands, cluster, address, status),
+                    seconds=SECONDS,
+                    what=f"{address} {status.name}",
+                )
+            assert stands(cluster, OTHER, Status.NEW)
+
+
+def test_policies_hold_and_a_limit_is_extended(
+    cluster: Cluster, registrant: Registrant, tmp_path: Path
+) -> None:
+    """A quota that the board sets, and takes back; and a staleness limit that it extends, which
+    every mirror goes by."""
+    for address in (ADDRESS, NEIGHBOUR):
+        registrant.register(address, "mx1.example.org")
+    board = BoardOf(cluster, tmp_path / "board")
+    board.take_over()
+    board.agree("quota", "policy", "registrations-per-holder", "2")
+    with pytest.raises(grpc.RpcError, match="2 registrations at most"):
+        registrant.register(OTHER, "mx1.example.org")
+    board.agree("no-quota", "policy", "registrations-per-holder", "0")
+    registrant.register(OTHER, "mx1.example.org")
+
+    board.agree("extend", "extend", "staleness", "2035-01-01T00:00:00Z")
+    until = datetime(2035, 1, 1, tzinfo=UTC).timestamp()
+    for probe in map(Probe, cluster.secondaries):
+        wait_until(
+            partial(answers_until, probe, until),
+            seconds=SECONDS,
+            what=f"{until}, and not {answers_until_of(probe)}",
+        )
+
+
+def test_a_stolen_log_key_is_replaced_at_once(
+    cluster: Cluster, registrant: Registrant, tmp_path: Path
+) -> None:
+    """As documented: stopped, the primary makes other keys; the board retires the old one where the
+    log stands; the root is put in before the next start, and the log goes on for every mirror."""
+    registrant.register(ADDRESS, "mx1.example.org")
+    wait_for(cluster, ADDRESS, "registered")
+    board = BoardOf(cluster, tmp_path / "board")
+    board.take_over()
+    directory = cluster.primary_dir
+    config = f"--config={directory / 'primary.toml'}"
+    size = Probe(cluster.secondaries[0]).status().size
+    cluster.primary.stop()
+    with pytest.raises(LabError):
+        run([program("smtpnic-primary"), "new-keys", config])
+    stolen = tmp_path / "stolen"
+    stolen.mkdir()
+    for name in ("log.key", "freshness.key"):
+        (directory / name).rename(stolen / name)
+    made = run([program("smtpnic-primary"), "new-keys", config]).split()
+    (log_key,) = [word for word in made if word.startswith("smtpnic.org+")]
+    (freshness_key,) = [word for word in made if word.startswith("smtpnic.org/freshness+")]
+    board.board(
+        "propose-root",
+        board.file("3"),
+        f"--add-log-key={log_key}",
+        f"--retire-log-keys-at={size}",
+        f"--freshness-key={freshness_key}",
+    )
+    for name in ("alice", "carol"):
+        board.board("sign", board.file("3"), f"--key={board.file(name)}")
+    assert "in the log" in run(
+        [program("smtpnic-primary"), "publish-root", board.file("3"), config]
+    )
+    cluster.start_primary()
+    with secure_channel(cluster.public, cluster.ca, cluster.primary_address) as channel:
+        late = Registrant(channel)
+        late.create_holder()
+        late.register(OTHER, "mx2.example.org")
+    wait_for(cluster, OTHER, "registered")
+    for secondary in cluster.secondaries:
+        assert 3 == Probe(secondary).metric("follower", "smtpnic_root_version")
 
 
 def test_the_log_key_is_rotated_out(

@@ -4,17 +4,32 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
+import ssl
+import time
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
+import grpc
 import pytest
 
 from lab.cluster import NODES_PORT, Cluster, Secondary
+from registry.checkpoint import Checkpoint
+from registry.note import UnverifiedNote
+from registry.wire.v1 import replication_pb2 as pb
+from registry.wire.v1.replication_pb2_grpc import ReplicationStub
+from secondary.settings import SecondarySettings
+from tests.support.founder import decide
+from tests.support.joining import join, joined, make_token, node_channel, refusal
 from tests.support.probe import QUICK, Probe
 from tests.support.registrant import Registrant, addresses, secure_channel
 from tests.support.wait import wait_until
 
 SECONDS = 90.0
 RELAY_PORT = 7446
+IDLE_ADDRESS = "127.0.0.9"
+# What is promised.
+CUT_SECONDS = 60.0
 FRESH = {"SMTPNIC_PRIMARY_FRESHNESS_SECONDS": "0.3"}
 
 
@@ -60,6 +75,53 @@ class Chain:
                 seconds=SECONDS,
                 what=f"{address} at {one.name}; {Probe(one).status()}",
             )
+
+
+def following(channel: grpc.Channel) -> pb.SubscribeRequest:
+    """From where the log ends by now."""
+    shown = ReplicationStub(channel).GetCheckpoint(pb.GetCheckpointRequest(), timeout=SECONDS)
+    checkpoint = Checkpoint.parse(UnverifiedNote.parse(shown.checkpoint).text)
+    return pb.SubscribeRequest(size=checkpoint.size, root_hash=checkpoint.root)
+
+
+def refused_at(cluster: Cluster, relay: str, node: Secondary) -> None:
+    """It is told that the board removed it, whatever it calls."""
+    with node_channel(cluster, node.directory, relay) as channel:
+        for call, request in (
+            (ReplicationStub(channel).GetCheckpoint, pb.GetCheckpointRequest()),
+            (ReplicationStub(channel).GetRoots, pb.GetRootsRequest()),
+        ):
+            code, text = refusal(call, request)
+            assert (grpc.StatusCode.PERMISSION_DENIED, True) == (code, "by the board" in text)
+
+
+@contextmanager
+def idle_at(chain: Chain, node: Secondary) -> Iterator[ssl.SSLSocket]:
+    """A connection to the first mirror's relay, with a good certificate and without a call."""
+    context = ssl.create_default_context(cafile=str(chain.cluster.ca))
+    context.load_cert_chain(node.directory / "node.pem", node.directory / "node.key")
+    context.set_alpn_protocols(["h2"])
+    at = (chain.first.address, RELAY_PORT)
+    with (
+        socket.create_connection(at, timeout=SECONDS, source_address=(IDLE_ADDRESS, 0)) as plain,
+        context.wrap_socket(plain, server_hostname=chain.first.address) as secured,
+    ):
+        # HTTP/2's preface, and empty settings (RFC 9113, 3.4).
+        secured.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0)))
+        yield secured
+
+
+def is_open(connection: ssl.SSLSocket) -> bool:
+    """Whether the other side has not ended it; what it has said is read."""
+    connection.setblocking(False)
+    try:
+        while connection.recv(4096):
+            pass
+    except (ssl.SSLWantReadError, BlockingIOError):
+        return True
+    except OSError:
+        pass
+    return False
 
 
 @pytest.fixture(scope="module")
@@ -139,6 +201,52 @@ def test_the_chain_goes_on_after_a_kill(chain: Chain) -> None:
         Probe(one).metric("dns", "smtpnic_view_diverged_total")
         for one in (chain.first, chain.second)
     }
+
+
+def test_who_is_removed_is_cut_off_at_a_mirror_too(chain: Chain) -> None:
+    """By the board, which the mirror reads in the log: the stream ends within a minute, nothing
+    lets it in again but joining anew, and others go on; after a restart the mirror knows it too."""
+    cluster, relay = chain.cluster, chain.relay_of(chain.first)
+    chain.start(chain.second)
+    removed = joined(cluster, "passing-1", 61)
+    with node_channel(cluster, removed.directory, relay) as channel:
+        stream = ReplicationStub(channel).Subscribe(following(channel), timeout=SECONDS)
+        assert next(iter(stream)).freshness
+        chain.wait_answered(chain.register(), chain.first, chain.second)
+        decide(cluster, "remove", "passing-1")
+        started = time.monotonic()
+        with pytest.raises(grpc.RpcError, match="passing-1 was removed by the board"):
+            for _ in stream:
+                pass
+        assert time.monotonic() - started < CUT_SECONDS
+    assert Probe(chain.first).events("node.cut", node="passing-1", by="board")
+    refused_at(cluster, relay, removed)
+    chain.wait_answered(chain.register(), chain.first, chain.second)
+    chain.first.process.stop()
+    chain.start(chain.first)
+    chain.wait_answered(chain.register(), chain.first)
+    refused_at(cluster, relay, removed)
+    again = join(make_token(cluster, "passing-1", removed.address), removed.directory, "--again")
+    assert (0, again.text) == (again.code, again.text)
+    with node_channel(cluster, removed.directory, relay) as channel:
+        assert ReplicationStub(channel).GetCheckpoint(pb.GetCheckpointRequest()).checkpoint
+
+
+def test_one_address_does_not_take_every_place_at_a_mirror(chain: Chain) -> None:
+    """Whoever connects and says nothing keeps its share of the connections; others follow on."""
+    chain.start(chain.second)
+    passing = joined(chain.cluster, "passing-2", 62)
+    share = SecondarySettings.load(chain.first.settings_file).relay.connections_per_client
+    with ExitStack() as stack:
+        idle = [stack.enter_context(idle_at(chain, passing)) for _ in range(share + 10)]
+        wait_until(
+            lambda: share == sum(map(is_open, idle)),
+            seconds=SECONDS,
+            what=f"{share} connections left",
+        )
+        chain.wait_answered(chain.register(), chain.first, chain.second)
+        assert share == sum(map(is_open, idle))
+    assert Probe(chain.first).events("connections.cut", client=IDLE_ADDRESS)
 
 
 def test_a_circle_is_refused(chain: Chain) -> None:

@@ -7,12 +7,11 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
-import grpc
 import pytest
 
 from lab.cluster import Cluster, Secondary
 from lab.process import program, run
-from tests.support.registrant import Registrant, addresses, secure_channel
+from tests.support.registrant import Registrant, addresses, secure_channel, try_register
 from tests.support.wait import wait_until
 
 VISIBLE_SECONDS = 30.0
@@ -77,17 +76,6 @@ def test_register_look_up_and_outlive_the_primary(cluster: Cluster, registrant: 
 
     registrant.withdraw(first.address)
     wait_visible(cluster, first.address, "NXDOMAIN")
-
-
-def try_register(registrant: Registrant, address: str) -> bool:
-    """Registers through a channel that may still be finding the primary again."""
-    try:
-        registrant.register(address)
-    except grpc.RpcError as error:
-        if error.code() is not grpc.StatusCode.UNAVAILABLE:
-            raise
-        return False
-    return True
 
 
 def test_a_dead_and_a_slow_secondary_hold_up_nobody(

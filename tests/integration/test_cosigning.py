@@ -109,6 +109,10 @@ def test_the_published_checkpoint_carries_the_mirrors_word(cluster: Cluster) -> 
     config = str(cluster.primary_dir / "primary.toml")
     shown = run([program("smtpnic-primary"), "status", "-c", config])
     assert all(f"cosigned by  {one.name}" in shown for one in cluster.secondaries)
+    # They look at names for the primary, too.
+    wanted = f"look for us  {', '.join(one.name for one in cluster.secondaries)}\n"
+    status = [program("smtpnic-primary"), "status", "-c", config]
+    wait_until(lambda: wanted in run(status), seconds=SECONDS, what="both mirrors look")
 
 
 def test_it_goes_on_after_a_kill(cluster: Cluster) -> None:

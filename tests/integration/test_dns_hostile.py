@@ -190,8 +190,9 @@ def test_hostile_packets_at_full_speed(
         assert rss_mb(process.pid) <= before + GROWTH_MB
 
 
+@both
 def test_a_flood_of_unregistered_names_is_never_met_with_silence(
-    names: Names, generator: Path, tmp_path: Path
+    names: Names, generator: Path, tmp_path: Path, implementation: Implementation
 ) -> None:
     """Beyond the limits of a network each answer says TC, or is whole: a real resolver among those
     that ask from there asks again over TCP."""
@@ -200,7 +201,7 @@ def test_a_flood_of_unregistered_names_is_never_met_with_silence(
     absent = Expected(Rcode.NXDOMAIN, 0)
     wires = (query(f"{dashed(number)}.{ORIGIN}", Type.A) for number in numbers)
     write_queries(asked, (Asked(wire, absent) for wire in wires))
-    with serving(names, tmp_path, Implementation.COMPILED, "--limited") as (_, endpoint):
+    with serving(names, tmp_path, implementation, "--limited") as (_, endpoint):
         rate, label = UNREGISTERED_A_SECOND, dashed(names.unlisted[0])
         with ThreadPoolExecutor(1) as pool:
             flood = pool.submit(

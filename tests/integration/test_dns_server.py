@@ -13,14 +13,17 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import dns.message
+import dns.query
 import pytest
 
 from lab.cluster import loopback_network
+from node.connections import ConnectionLimits
 from node.endpoint import Endpoint
 from node.errors import ConfigurationError
+from node.sockets import bound_socket
 from registry.entry import state_key
 from registry.kinds import Kind
-from secondary.connections import ConnectionLimits
 from secondary.dns import server as server_module
 from secondary.dns import tcp, tcp_places
 from secondary.dns.pure.answering import FastPath
@@ -29,7 +32,6 @@ from secondary.dns.rate_limit import RateLimiter
 from secondary.dns.reply import Transport
 from secondary.dns.server import DnsServer
 from secondary.etcd import EtcdStore
-from secondary.sockets import bound_socket
 from tests.support.etcd import EtcdProcess, running_etcd
 from tests.support.fast_path import LIMITER_KEY, UNLIMITED
 from tests.support.log_builder import LogBuilder
@@ -45,6 +47,8 @@ QUERY = b"\x12\x34 a query"
 ASKED_FOR_ALL = pure_listeners(
     FastPath(make_responder(None), RateLimiter(UNLIMITED, LIMITER_KEY)), lambda: None
 )
+# Below what connections of others are given (ip_local_port_range), which would be in the way.
+FREE_PORT = 20053
 
 
 def echo(wire: bytes, transport: Transport, client: bytes) -> bytes | None:
@@ -139,14 +143,14 @@ def test_several_endpoints_are_served_at_once() -> None:
 @pytest.mark.parametrize("asked", ["127.0.0.1", "127.0.0.77"])
 def test_a_wildcard_answers_from_the_address_that_was_asked(asked: str) -> None:
     """At 0.0.0.0 the answer leaves from the address that the query went to."""
-    with serving(Endpoint("0.0.0.0", 0)) as server:
+    with serving(Endpoint("0.0.0.0", FREE_PORT)) as server:
         port = server.udp[0].endpoint.port
         assert (QUERY + b"udp", asked) == udp_exchange(Endpoint(asked, port), QUERY)
 
 
 def test_an_ipv6_wildcard_leaves_ipv4_alone() -> None:
     """At [::] IPv6 is answered, from the address asked, and IPv4's port stays free."""
-    with serving(Endpoint("::", 0)) as server:
+    with serving(Endpoint("::", FREE_PORT)) as server:
         port = server.udp[0].endpoint.port
         assert (QUERY + b"udp", "::1") == udp_exchange(Endpoint("::1", port), QUERY)
         bound_socket(Endpoint("127.0.0.1", port), socket.SOCK_DGRAM).close()
@@ -448,18 +452,24 @@ def test_changes_show_and_outlive_etcd(
     assert 200 == role.page("/readyz")[0]
 
 
+@pytest.mark.parametrize("compiled", ["true", "false"])
 def test_a_register_that_is_too_old_is_not_answered_from(
-    role: RoleProcess, stored: StoredLog
+    stored: StoredLog, etcd: EtcdProcess, tmp_path: Path, compiled: str
 ) -> None:
-    """P7: more than two weeks without a word of the registry: SERVFAIL with EDE 24."""
+    """P7: more than two weeks without a word of the registry: SERVFAIL with EDE 24, over UDP and
+    TCP, whichever implementation runs."""
     stored.fresh_s = None
     stored.put_all()
-    role.wait_ready()
+    more = f"compiled = {compiled}\n"
+    with running_role(RoleProcess("dns", tmp_path, stored.log, etcd.endpoint, more=more)) as role:
+        role.wait_ready()
+        answers = [dig(role, f"+{tcp}", "192-0-2-36.smtpnic.org") for tcp in ("tcp", "notcp")]
+        assert f"implementation={'compiled' if compiled == 'true' else 'pure'}" in role.output()
 
-    answer = dig(role, "192-0-2-36.smtpnic.org")
-
-    assert "status: SERVFAIL" in answer
-    assert "EDE: 24 (Invalid Data)" in answer
+    for answer in answers:
+        assert "status: SERVFAIL" in answer
+        assert "EDE: 24 (Invalid Data)" in answer
+        assert "ANSWER: 0, AUTHORITY: 0" in answer
 
 
 def test_metrics_tell_what_was_answered(role: RoleProcess, stored: StoredLog) -> None:
@@ -469,11 +479,16 @@ def test_metrics_tell_what_was_answered(role: RoleProcess, stored: StoredLog) ->
     dig(role, "192-0-2-36.smtpnic.org")
     dig(role, "+tcp", "192-0-2-99.smtpnic.org")
 
+    wait_until(
+        lambda: 'transport="udp",type="A"' in role.page("/metrics")[1],
+        seconds=SECONDS,
+        what="what was answered over UDP is counted",
+    )
     metrics = role.page("/metrics")[1]
 
     for line in (
-        'smtpnic_dns_answers_total{rcode="NOERROR",transport="udp"} 1.0',
-        'smtpnic_dns_answers_total{rcode="NXDOMAIN",transport="tcp"} 1.0',
+        'smtpnic_dns_answers_total{rcode="NOERROR",transport="udp",type="A"} 1.0',
+        'smtpnic_dns_answers_total{rcode="NXDOMAIN",transport="tcp",type="A"} 1.0',
         "smtpnic_table_size 2.0",
         "smtpnic_zone_serial 1.0",
         f"smtpnic_log_size {stored.log.size}.0",
@@ -497,6 +512,36 @@ def test_sigterm_drains_and_ends_well(stored: StoredLog, etcd: EtcdProcess, tmp_
             lambda: role.page("/readyz") == (503, "ending\n"), seconds=SECONDS, what="not ready"
         )
         assert "192.0.2.36\n" == dig(role, "+short", "192-0-2-36.smtpnic.org")
+        assert 0 == role.wait()
+
+
+def test_a_drain_loses_no_query(stored: StoredLog, etcd: EtcdProcess, tmp_path: Path) -> None:
+    """From SIGTERM until it is seen not to be ready, and some while after, each query is answered.
+
+    Each is asked once: over UDP, over TCP, and over a connection that was there before.
+    """
+    stored.put_all()
+    draining = RoleProcess("dns", tmp_path, stored.log, etcd.endpoint, drain_seconds=8.0)
+    query = dns.message.make_query("192-0-2-36.smtpnic.org", "A")
+    with running_role(draining) as role:
+        role.wait_ready()
+        at = (role.address, SERVICE_PORT)
+        with socket.create_connection(at, timeout=SECONDS) as earlier:
+            # Taken in before the signal, and not only by the kernel.
+            dns.query.tcp(query, role.address, timeout=SECONDS, sock=earlier)
+            role.signal(signal.SIGTERM)
+            answers, left = [], 0
+            # Whoever sends queries here notices later, and the last ones are under way by then.
+            while left < 10:
+                left += role.page("/readyz")[0] != 200
+                answers += [
+                    dns.query.udp(query, role.address, timeout=SECONDS, port=SERVICE_PORT),
+                    dns.query.tcp(query, role.address, timeout=SECONDS, port=SERVICE_PORT),
+                    dns.query.tcp(query, role.address, timeout=SECONDS, sock=earlier),
+                ]
+        said = {rrset.to_text() for answer in answers for rrset in answer.answer}
+        assert {"192-0-2-36.smtpnic.org. 300 IN A 192.0.2.36"} == said
+        assert len(answers) == sum(len(answer.answer) for answer in answers)
         assert 0 == role.wait()
 
 

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-import socket
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from random import Random
-from typing import Any
 
 import dns.message
 import dns.rcode
@@ -17,82 +12,19 @@ import pytest
 from lab.cluster import loopback_network
 from node.endpoint import Endpoint
 from node.errors import ConfigurationError
-from secondary.dns.batched_udp import FastAnswers, batched_listeners
-from secondary.dns.compiled.table import CompiledTable
 from secondary.dns.implementation import Implementation, choose
-from secondary.dns.pure.answering import FastPath
-from secondary.dns.pure.udp import pure_listeners
-from secondary.dns.rate_limit import RateLimiter, RateLimits
+from secondary.dns.rate_limit import RateLimits
 from secondary.dns.reply import Transport
-from secondary.dns.responder import Responder
-from secondary.dns.server import DnsServer, LimitedAnswers
-from secondary.dns.table import DictTable
-from tests.support.fast_path import LIMITER_KEY, LISTED_ADDRESSES, UNLIMITED, random_query
-from tests.support.responding import CLIENT, COOKIES, make_responder
-from tests.support.views import put_registration, registration, standing
+from secondary.dns.server import DnsServer
+from tests.support.fast_path import random_query
+from tests.support.responding import CLIENT
+from tests.support.served_dns import SECONDS, Served, client_of, loaded, running
+from tests.support.views import put_registration, registration
 from tests.support.wait import wait_until
 
-Table = CompiledTable | DictTable
-
-SECONDS = 20
-THREADS = 2
 LISTED = "192-0-2-36.smtpnic.example"
 # An apex has what only the responder knows.
 APEX = "smtpnic.example"
-
-
-class Served:
-    """A server over a table that can be replaced."""
-
-    def __init__(self, implementation: Implementation, limits: RateLimits = UNLIMITED) -> None:
-        self.implementation = implementation
-        self.table: Table | None = loaded(implementation, *LISTED_ADDRESSES)
-        # The table is of one day in the past; all that is asked here is of now.
-        empty = make_responder(max_silence_seconds=1e12)
-        responder = Responder(
-            empty.zones,
-            lambda: self.table,
-            max_silence_seconds=1e12,
-            cookies=COOKIES,
-            identity=empty.identity,
-        )
-        self.answers = LimitedAnswers(responder, RateLimiter(limits, LIMITER_KEY))
-
-    def given(self) -> Any:
-        """The table that serves now, of the implementation."""
-        return self.table
-
-    def server(self, endpoint: Endpoint) -> DnsServer:
-        """Listens, and is not started."""
-        if self.implementation is Implementation.PURE:
-            path = FastPath(self.answers.responder, self.answers.limiter)
-            return DnsServer([endpoint], self.answers, pure_listeners(path, self.given))
-        fast = FastAnswers.before(self.answers, self.given, THREADS)
-        return DnsServer([endpoint], self.answers, batched_listeners(fast))
-
-
-def loaded(implementation: Implementation, *addresses: str) -> Table:
-    table: Table = DictTable() if implementation is Implementation.PURE else CompiledTable()
-    for address in addresses:
-        put_registration(table, address, registration())
-    table.advance(standing())
-    return table
-
-
-@contextmanager
-def running(server: DnsServer) -> Iterator[None]:
-    """Its event loop in a thread."""
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-    asyncio.run_coroutine_threadsafe(server.start(), loop).result(SECONDS)
-    try:
-        yield
-    finally:
-        asyncio.run_coroutine_threadsafe(server.stop(), loop).result(SECONDS)
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        loop.close()
 
 
 @pytest.fixture(params=list(Implementation))
@@ -109,15 +41,6 @@ def server(served: Served) -> Iterator[DnsServer]:
         yield server
 
 
-def client_of(endpoint: Endpoint) -> socket.socket:
-    """A socket that talks to the server alone."""
-    family = socket.AF_INET6 if ":" in endpoint.host else socket.AF_INET
-    client = socket.socket(family, socket.SOCK_DGRAM)
-    client.settimeout(SECONDS)
-    client.connect((endpoint.host, endpoint.port))
-    return client
-
-
 def asked(server: DnsServer, name: str, type_: str = "A") -> dns.message.Message:
     """The answer to one query."""
     query = dns.message.make_query(name, type_)
@@ -130,7 +53,7 @@ def asked(server: DnsServer, name: str, type_: str = "A") -> dns.message.Message
 
 def total(server: DnsServer) -> int:
     """How many answers were counted."""
-    return sum(sum(udp.counter.by_rcode) for udp in server.udp)
+    return sum(sum(udp.counter.answers) for udp in server.udp)
 
 
 def test_the_compiled_implementation_was_built() -> None:
@@ -199,14 +122,33 @@ def test_rubbish_is_ignored_and_counted(server: DnsServer) -> None:
 
 
 def test_counts_are_those_of_what_was_sent(server: DnsServer) -> None:
-    """By response code, fast path and responder together."""
-    for name in (LISTED, APEX, "x.smtpnic.example", "example.org"):
-        asked(server, name)
-    wait_until(lambda: total(server) == 4, seconds=SECONDS, what="four were counted")
-    answers = [udp.counter.answers() for udp in server.udp]
-    assert 1 == sum(one.get("NXDOMAIN", 0) for one in answers)
-    assert 1 == sum(one.get("REFUSED", 0) for one in answers)
-    assert 2 == sum(one.get("NOERROR", 0) for one in answers)
+    """By type and response code, fast path and responder together; each with its time."""
+    for name, type_ in (
+        (LISTED, "A"),
+        (LISTED, "TXT"),
+        (APEX, "SOA"),
+        (LISTED, "ANY"),
+        ("x.smtpnic.example", "AAAA"),
+        ("example.org", "TYPE65280"),
+    ):
+        asked(server, name, type_)
+    wait_until(lambda: total(server) == 6, seconds=SECONDS, what="six were counted")
+    counted = {
+        (kind, rcode): count for udp in server.udp for kind, rcode, count in udp.counter.by_kind()
+    }
+    assert counted == {
+        ("A", "NOERROR"): 1,
+        ("TXT", "NOERROR"): 1,
+        ("SOA", "NOERROR"): 1,
+        ("ANY", "NOERROR"): 1,
+        ("AAAA", "NXDOMAIN"): 1,
+        ("other", "REFUSED"): 1,
+    }
+    wait_until(
+        lambda: sum(sum(udp.counter.times) for udp in server.udp) == 6,
+        seconds=SECONDS,
+        what="their times were counted",
+    )
 
 
 def test_changes_and_replaced_tables_are_seen(server: DnsServer, served: Served) -> None:

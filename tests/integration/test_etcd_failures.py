@@ -11,13 +11,10 @@ from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
-import grpc
 import pytest
 
 from lab.cluster import DNS_HTTP_PORT, WHOIS_HTTP_PORT
-from secondary import etcdrpc
 from secondary.etcd import EtcdStore
-from secondary.etcd_values import EtcdFull
 from tests.support.etcd import EtcdProcess, running_etcd
 from tests.support.mirror import ABSENT, HOME, SECONDS, Mirror, address_of, host_of
 from tests.support.upstream_server import NO_LIMIT
@@ -26,7 +23,6 @@ from tests.support.wait import wait_until
 # RFC 8914, 4.15: Not Ready.
 NOT_READY = 14
 QUOTA_BYTES = 64 << 20
-MIB = 1 << 20
 # Some 6 MB fit into the connection and the buffers of a watcher that stands still.
 OVERRUN_REVISIONS = 600
 OVERRUN_BYTES = 40_000
@@ -49,25 +45,12 @@ class Database:
 
     def fill(self) -> None:
         """Put what does not belong here until there is no room left."""
-        with pytest.raises(EtcdFull):
-            self.store.put_all((b"/junk/%d" % n, bytes(MIB)) for n in range(2 * QUOTA_BYTES // MIB))
+        self.process.fill(b"/junk")
 
     def make_room(self) -> None:
         """Delete it, compact, defragment and disarm: what etcdctl does."""
-        for _ in self.store.delete_prefix(b"/junk/"):
-            pass
-        self.compact()
-        with grpc.insecure_channel(self.process.endpoint) as channel:
-            maintenance = etcdrpc.MaintenanceStub(channel)
-            maintenance.Defragment(etcdrpc.DefragmentRequest())
-            raised = maintenance.Alarm(etcdrpc.AlarmRequest(action=etcdrpc.AlarmRequest.GET))
-            for alarm in raised.alarms:
-                disarm = etcdrpc.AlarmRequest(
-                    action=etcdrpc.AlarmRequest.DEACTIVATE,
-                    memberID=alarm.memberID,
-                    alarm=alarm.alarm,
-                )
-                maintenance.Alarm(disarm)
+        self.store.txn([], [], [b"/junk"])
+        self.process.make_room()
 
     def compact(self) -> None:
         """Forget everything but the present."""

@@ -21,7 +21,7 @@ from secondary.etcd_values import (
     Revision,
     Unchanged,
 )
-from tests.support.etcd import EtcdProcess, running_etcd
+from tests.support.etcd import FILLING_BYTES, EtcdProcess, running_etcd
 from tests.support.wait import wait_until
 
 
@@ -191,18 +191,12 @@ def test_a_full_etcd_says_so(tmp_path: Path) -> None:
     """Beyond its quota etcd takes no puts; the store tells that from being away."""
     with running_etcd(tmp_path, "--quota-backend-bytes", str(16 << 20)) as etcd:
         store = EtcdStore([etcd.endpoint])
-        value = bytes(1_000_000)
+        etcd.fill(b"/t/a")
         with pytest.raises(EtcdFull):
-            fill(store, value)
-        wait_until(lambda: "NOSPACE" in store.status().alarms, seconds=10, what="the alarm")
-        assert store.get(b"/t/a").value == value
+            store.txn([], [(b"/t/a", b"v")])
+        assert "NOSPACE" in store.status().alarms
+        assert store.get(b"/t/a").value == bytes(FILLING_BYTES)
         store.close()
-
-
-def fill(store: EtcdStore, value: bytes) -> None:
-    """Put more than the quota."""
-    for _ in range(40):
-        store.txn([], [(b"/t/a", value)])
 
 
 def test_etcd_away_and_back(tmp_path: Path) -> None:
@@ -219,6 +213,21 @@ def test_etcd_away_and_back(tmp_path: Path) -> None:
         etcd.start()
         found = wait_until(lambda: _value(store, b"/t/a"), seconds=10, what="the store is back")
         assert found == b"1"
+        store.close()
+
+
+def test_an_etcd_that_is_slow_to_greet(tmp_path: Path) -> None:
+    """The first call waits for a connection that takes its time: half a second is no outage."""
+    with running_etcd(tmp_path) as etcd:
+        store = EtcdStore([etcd.endpoint])
+        found: list[int] = []
+        thread = threading.Thread(target=lambda: found.append(store.get(b"/t/a").revision))
+        with etcd.frozen():
+            thread.start()
+            thread.join(0.5)
+            assert thread.is_alive()
+        thread.join(10)
+        assert len(found) == 1
         store.close()
 
 

@@ -18,9 +18,10 @@ from registry.fork import ForkEvidence
 from registry.kinds import Operation
 from registry.proof import verify_lookup
 from registry.snapshot import DIGEST_BYTES, snapshot_name
+from secondary import layout
 from secondary.cursor import Cursor
 from secondary.etcd import EtcdStore
-from secondary.etcd_values import EtcdFull
+from secondary.etcd_use import EtcdUse
 from secondary.follower import Follower
 from secondary.follower_status import FollowerStatus, Phase, StatusBoard
 from secondary.generations import Generations
@@ -28,7 +29,8 @@ from secondary.housekeeping import Housekeeping
 from secondary.log_tiles import LogTiles
 from secondary.proving import CannotProveError, Prover
 from secondary.replica import read_replica
-from secondary.settings import EtcdSettings, FollowerSettings, SecondarySettings
+from secondary.sections import EtcdSettings, FollowerSettings
+from secondary.settings import SecondarySettings
 from secondary.upstream import ForkClaim, FreshnessNote, NeedSnapshot
 from tests.support.boards import roots_of
 from tests.support.etcd import EtcdProcess, running_etcd
@@ -190,8 +192,7 @@ def test_a_full_etcd(log: LogBuilder, tmp_path: Path) -> None:
         Running(etcd, FakeUpstream(log), tmp_path / "data") as running,
     ):
         running.wait_for(log.size)
-        with pytest.raises(EtcdFull):
-            _fill_up(running.store)
+        etcd.fill(b"filling")
         with running.upstream.changing():
             log.fill(2)
         running.wait_for_phase(Phase.DISCONNECTED)
@@ -200,11 +201,6 @@ def test_a_full_etcd(log: LogBuilder, tmp_path: Path) -> None:
         etcd.make_room()
         running.wait_for(log.size)
         running.check()
-
-
-def _fill_up(store: EtcdStore) -> None:
-    for _ in range(40):
-        store.txn([], [(b"filling", bytes(1_000_000))])
 
 
 def test_freshness_is_stored(running: Running, log: LogBuilder) -> None:
@@ -483,6 +479,7 @@ def test_a_value_changed_behind_its_back(
             running.store,
             generations,
             running.roots,
+            EtcdUse(running.store, None),
             recheck_seconds=0.5,
             old_generation_seconds=0.0,
         )
@@ -549,5 +546,46 @@ def test_false_openings_are_not_passed_on(running: Running, log: LogBuilder) -> 
     running.store.txn(
         [], [(replica.generation.openings(key), stored.replace(b"Example", b"Eggsmpl"))]
     )
+    with running.upstream.changing():
+        log.fill(1)
+    running.wait_for(log.size)
     with pytest.raises(CannotProveError, match="not the one that the registry signed"):
         running.prover.prove(key)
+
+
+def test_a_replica_of_a_newer_format_is_left_alone(running: Running, log: LogBuilder) -> None:
+    """Another follower of a newer version has made a generation that this one cannot read: it says
+    what to do, writes nothing, and goes on when the generation is its own again."""
+    (before,) = [running.store.get(LAYOUT.current).value]
+    assert before is not None
+    newer = before + b" 2"
+    running.store.txn([], [(LAYOUT.current, newer)])
+    with running.upstream.changing():
+        log.fill(2)
+    running.wait_for_phase(Phase.STOPPED)
+    assert "etcd holds format 2" in running.status.advice
+    assert "update it" in running.status.advice
+    assert newer == running.store.get(LAYOUT.current).value
+    assert running.status.size < log.size
+    running.store.txn([], [(LAYOUT.current, before)])
+    running.wait_for(log.size)
+    running.check()
+
+
+def test_a_replica_of_an_older_format_is_made_anew(
+    etcd: EtcdProcess, log: LogBuilder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A later version cannot read what is there: a generation of its own takes its place once it is
+    whole; until then readers of the version before have theirs."""
+    upstream = FakeUpstream(log)
+    with Running(etcd, upstream, tmp_path / "data") as first:
+        first.wait_for(log.size)
+        before = Generations(first.store, LAYOUT).served().generation
+    monkeypatch.setattr(layout, "FORMAT", 2)
+    with Running(etcd, upstream, tmp_path / "data") as second:
+        second.wait_for(log.size)
+        second.check()
+        after = second.store.get(LAYOUT.current).value
+        assert before is not None
+        assert before in Generations(second.store, LAYOUT).leftovers()
+        assert b"%d 2" % (before.number + 1) == after

@@ -11,7 +11,8 @@ from secondary.etcd import EtcdStore
 from secondary.follower import Follower
 from secondary.follower_status import Phase, StatusBoard
 from secondary.log_tiles import LogTiles
-from secondary.settings import EtcdSettings, FollowerSettings, SecondarySettings
+from secondary.sections import EtcdSettings, FollowerSettings
+from secondary.settings import SecondarySettings
 from tests.support.boards import roots_of
 from tests.support.etcd import running_etcd
 from tests.support.fake_upstream import FakeUpstream

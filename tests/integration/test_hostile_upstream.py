@@ -4,12 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from lab.process import program, run
+from primary.pki import Authority, authority_digest
 from registry.batch import Record
 from registry.checkpoint import Checkpoint, sign_checkpoint
-from registry.errors import LimitError, MalformedError, VerificationError
+from registry.errors import (
+    BoardError,
+    LimitError,
+    MalformedError,
+    ThresholdError,
+    VerificationError,
+)
 from registry.fork import ForkEvidence
 from registry.note import Signer
 from registry.snapshot import encode_snapshot, snapshot_name
@@ -18,6 +29,7 @@ from secondary.etcd import EtcdStore
 from secondary.etcd_values import Put
 from secondary.layout import Generation
 from secondary.replica import record_puts
+from tests.support.boards import ALICE, BOB, DAVE, Signatory, chain_of, next_root, sign_root
 from tests.support.log_builder import ORIGIN, LogBuilder
 from tests.support.mirror import (
     ABSENT_KEY,
@@ -105,6 +117,73 @@ def test_what_is_no_message_is_refused(mirror: Mirror) -> None:
     assert_refused(mirror, b"\xff\xff", MalformedError.__name__)
 
 
+TWO = {"threshold": 2, "board": (ALICE.member, BOB.member)}
+
+
+@pytest.mark.parametrize(
+    ("changes", "signatories", "error"),
+    [
+        ({}, (DAVE,), ThresholdError),
+        (TWO, (ALICE,), ThresholdError),
+        (TWO, (ALICE, ALICE), ThresholdError),
+        ({"version": 3}, (ALICE,), BoardError),
+        ({"previous": bytes(32)}, (ALICE,), BoardError),
+    ],
+    ids=["a stranger's", "too few", "one key twice", "a gap", "after another"],
+)
+def test_a_false_root_is_refused(
+    mirror: Mirror,
+    changes: dict[str, Any],
+    signatories: tuple[Signatory, ...],
+    error: type[VerificationError],
+) -> None:
+    """An upstream that gives a root the board did not sign is not followed; lookups go on.
+
+    Seen: refused under the error's own name, before any checkpoint of it was looked at.
+    """
+    first = chain_of(
+        mirror.log.signer,
+        mirror.log.cosigner,
+        authority_digest(mirror.authority.identity.certificate),
+    ).current
+    false = sign_root(next_root(first, **changes), *signatories)
+    before = refusals(mirror, error.__name__)
+    mirror.cut_off()
+    with mirror.upstream.changing() as upstream:
+        upstream.roots, upstream.is_away = [false], False
+    wait_until(
+        lambda: refusals(mirror, error.__name__) > before, seconds=SECONDS, what=error.__name__
+    )
+    mirror.wait_phase("stopped")
+    assert mirror.probe.metric("follower", "smtpnic_root_version") == 1
+
+
+def test_an_impostor_is_told_nothing(mirror: Mirror) -> None:
+    """Whoever takes the upstream's address, with a certificate of another authority, gets no call.
+
+    Seen: the handshake fails, the mirror says that its upstream is away, and serves what it holds.
+    """
+    mirror.wait_phase("following")
+    address, _, port = mirror.upstream.endpoint.rpartition(":")
+    cursor = mirror.cursor()
+    mirror.upstream.close()
+    stranger = Authority.create("another", datetime.now(UTC))
+    impostor = UpstreamServer(log_of(mirror.rounds + 1), stranger, address, int(port))
+    try:
+        mirror.wait_phase("disconnected")
+        wait_until(
+            lambda: "CERTIFICATE_VERIFY_FAILED" in mirror.probe.status().advice,
+            seconds=SECONDS,
+            what=f"the handshake; {mirror.probe.status()}",
+        )
+        assert 0 == impostor.calls
+        assert cursor == mirror.cursor()
+    finally:
+        impostor.close()
+        log = log_of(mirror.rounds)
+        mirror.upstream = UpstreamServer(log, mirror.authority, address, int(port))
+
+
 def other_log(mirror: Mirror, rounds: int = 0) -> LogBuilder:
     """Another log of the same key: longer by so many rounds, or of the same size."""
     return log_of(mirror.rounds + rounds, holder=99)
@@ -138,6 +217,13 @@ def fork_by_snapshot(mirror: Mirror, upstream: UpstreamServer) -> bytes:
     return upstream.log.checkpoint
 
 
+def verified_offline(data_dir: Path, mirror: Mirror) -> str:
+    """What `smtpnic verify-fork` says of the newest file, with the root and without a network."""
+    newest = max(data_dir.glob("fork-*.json"), key=lambda path: path.stat().st_mtime_ns)
+    root = mirror.probe.settings.root_file
+    return run([program("smtpnic"), f"--root={root}", "verify-fork", str(newest)])
+
+
 @pytest.mark.parametrize(
     "fork", [fork_by_claim, fork_by_checkpoint, fork_by_freshness, fork_by_snapshot]
 )
@@ -155,6 +241,7 @@ def test_a_fork_is_kept_as_evidence(
     kept = [ForkEvidence.decode(path.read_bytes()) for path in data_dir.glob("fork-*.json")]
     (evidence,) = [one for one in kept if (ours, theirs) == (one.ours, one.theirs)]
     evidence.verify(mirror.log.verifier)
+    assert "fork" in verified_offline(data_dir, mirror)
     assert mirror.secondary.ask_dns(address_of(mirror.rounds + 1)) == "NXDOMAIN"
     with mirror.upstream.changing() as upstream:
         upstream.log = log_of(mirror.rounds)

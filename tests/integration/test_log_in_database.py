@@ -5,14 +5,20 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import insert
 
 from primary.changes import Change, WithdrawHolder
 from primary.checkpoint_file import CheckpointFile
 from primary.sequencer import RECEIPT_MS, SequencerStoppedError
+from primary.store.database import Database
 from primary.store.errors import FencedError
+from primary.store.schema import entries
 from primary.store.store import Store
 from registry.address import Address
 from registry.batch import Record
@@ -21,6 +27,7 @@ from registry.errors import Problem
 from registry.kinds import Kind
 from registry.merkle import CompactRange, leaf_hash, verify_inclusion
 from registry.state_tree import StateTree
+from registry.statistics import DAY_MS, Totals, history, tally_log
 from tests.support.sequencing import (
     CONTACT,
     EMAIL,
@@ -73,6 +80,60 @@ def test_a_whole_life(log: Log) -> None:
     log.now_ms += RECEIPT_MS + 1
     log.commit(ME.register("198.18.0.0"))
     log.versions(ME.register("198.18.9.9", idempotency_key=b"198.18.0.3".ljust(16)))
+
+
+def test_statistics_are_what_a_replay_counts(log: Log, database_url: str) -> None:
+    """Each commit adds to them; counted anew from the log's entries they are the same."""
+    far = Person("far", host="mail.example.net", domain="example.net")
+    log.versions(ME.create(), far.create(), *map(ME.register, addresses(70)))
+    log.now_ms += DAY_MS
+    log.versions(
+        far.register("2001:db8::24"),
+        ME.withdraw("198.18.0.3"),
+        ME.register("198.18.0.3"),
+        ME.withdraw("198.18.0.4"),
+        # It comes and goes within one commit.
+        far.register("198.18.9.9"),
+        far.withdraw("198.18.9.9"),
+    )
+    log.versions(far.withdraw("2001:db8::24"))
+
+    reader = log.store.reader
+    logged = reader.entries(0, log.sequencer.head.size)
+    stored, counted = history(reader.days()), history(tally_log(logged).changes)
+    assert [replace(day, domains=0) for day in counted[:-1]] == [
+        replace(day, domains=0) for day in stored[:-1]
+    ]
+    assert counted[-1] == stored[-1]
+    assert [1, 1] == [day.domains for day in stored]
+    assert (70, 3) == (stored[0].registered, stored[1].registered)
+    assert Totals(new=69) == stored[-1].totals
+    assert (69, 0) == tuple(map(reader.domain_registrations, ("example.org", "example.net")))
+
+
+def test_a_database_without_statistics_is_counted_when_it_is_migrated(
+    log: Log, tmp_path: Path
+) -> None:
+    """Nothing that happened before is missing."""
+    log.versions(ME.create(), *map(ME.register, addresses(5)))
+    log.versions(ME.withdraw("198.18.0.3"))
+    rows = enumerate(log.store.reader.entries(0, log.sequencer.head.size))
+    url = f"sqlite:///{tmp_path / 'older.sqlite3'}"
+    config, database = Config(), Database(url)
+    config.set_main_option("script_location", "primary.store:migrations")
+    with database.writing() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0004")
+        connection.execute(
+            insert(entries), [{"log_index": index, "entry": entry} for index, entry in rows]
+        )
+    database.close()
+    store = Store(url)
+    store.migrate()
+
+    assert history(log.store.reader.days()) == history(store.reader.days())
+    assert 4 == store.reader.domain_registrations("example.org")
+    store.close()
 
 
 def test_public_contact_is_read_and_private_is_not(log: Log) -> None:

@@ -33,7 +33,7 @@ WHILE_DOWN = (
     grpc.StatusCode.DEADLINE_EXCEEDED,
     grpc.StatusCode.CANCELLED,
 )
-RANDOM_KILLS = int(os.environ.get("SMTPNIC_KILLS", "200"))
+RANDOM_KILLS = int(os.environ.get("SMTPNIC_KILLS", "100"))
 # A kill and a start, on a machine that does other things too.
 KILL_SECONDS = 15
 # Of the time between the first acknowledgement after a start and the kill.

@@ -146,7 +146,9 @@ def test_a_subscriber_that_lost_its_buffer_reads_the_log(
         registrant = Registrant(channel)
         registrant.create_holder()
         answers = list(registrant.stub.Submit(_many(registrant), timeout=STREAM_SECONDS))
-    wait_until(lambda: primary.metric("smtpnic_subscriber_overflows"), seconds=10, what="overflow")
+    wait_until(
+        lambda: primary.metric("smtpnic_subscriber_overflows_total"), seconds=10, what="overflow"
+    )
     while replay.size <= answers[-1].outcomes[-1].index:
         event = next(events)
         if event.HasField("batch"):

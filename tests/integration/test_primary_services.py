@@ -286,6 +286,23 @@ def test_statistics_count_the_register(registrant: Registrant, source: Iterator[
     assert before.registrations + 1 == after.registrations
     assert before.zone_serial < after.zone_serial
     assert before.last_change_ms <= after.last_change_ms
+    assert 0 == len(after.days)
+
+
+def test_statistics_have_a_history_for_who_asks(
+    registrant: Registrant, source: Iterator[str]
+) -> None:
+    """By day, status, IP version and age, and how many domains there are."""
+    registrant.register(next(source))
+    request = registration_pb2.GetStatisticsRequest(history=True)
+    found = registrant.stub.GetStatistics(request, timeout=RPC_SECONDS)
+    today = found.days[-1]
+    totals = [found.ipv4, found.ipv6]
+    assert found.registrations == sum(t.new + t.active + t.lapsed + t.suspended for t in totals)
+    assert found.registrations == sum(age.registrations for age in found.ages)
+    assert found.domains == today.domains
+    assert found.ipv4 == today.ipv4
+    assert 1 <= today.registered
 
 
 def test_health_and_reflection_stand_beside_the_service(channel: grpc.Channel) -> None:

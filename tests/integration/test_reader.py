@@ -19,7 +19,8 @@ from secondary import reader
 from secondary.dns.compiled.table import CompiledTable
 from secondary.etcd import EtcdStore, Watch
 from secondary.etcd_values import EtcdUnavailable, Reading
-from secondary.reader import Reader, Source
+from secondary.reader import Reader
+from secondary.reader_values import Source
 from tests.support.boards import roots_of
 from tests.support.etcd import EtcdProcess, running_etcd
 from tests.support.log_builder import LogBuilder
@@ -69,6 +70,7 @@ class Cluster:
         recheck_seconds: float = NEVER_BY_ITSELF,
         table_file: Path | None = None,
         pause_seconds: float = 0.0,
+        extension_file: Path | None = None,
     ) -> None:
         self.etcd = etcd
         self.log = LogBuilder()
@@ -80,12 +82,13 @@ class Cluster:
         self.reader_store = CuttableStore([etcd.endpoint], call_seconds=2)
         self._recheck_seconds = recheck_seconds
         self._table_file = table_file
+        self._extension_file = extension_file
         self._pause_seconds = pause_seconds
         self.reader = self.new_reader()
 
     def new_reader(self) -> Reader[CompiledTable]:
         """A reader that has loaded nothing yet."""
-        source = Source(self.reader_store, LAYOUT, roots_of(self.log))
+        source = Source(self.reader_store, LAYOUT, roots_of(self.log), self._extension_file)
         return Reader(
             source,
             CompiledTable,

@@ -48,8 +48,18 @@ class World:
 
     def smtpnic(self, *arguments: str, code: int = 0) -> Any:
         """What a command says, as JSON; its exit code has to be this."""
-        done = subprocess.run(
-            [program("smtpnic"), "--json", *arguments],
+        done = self._run("--json", *arguments)
+        assert done.returncode == code, (done.stdout, done.stderr)
+        return json.loads(done.stdout or done.stderr)
+
+    def say(self, *arguments: str) -> str:
+        """All that a person sees of a command."""
+        done = self._run(*arguments)
+        return done.stdout + done.stderr
+
+    def _run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [program("smtpnic"), *arguments],
             capture_output=True,
             text=True,
             timeout=SECONDS,
@@ -57,8 +67,6 @@ class World:
             stdin=subprocess.DEVNULL,
             check=False,
         )
-        assert done.returncode == code, (done.stdout, done.stderr)
-        return json.loads(done.stdout or done.stderr)
 
 
 @pytest.fixture(scope="module")
@@ -147,8 +155,126 @@ def _update_move_and_withdraw(world: World, address: str) -> None:
     world.smtpnic("withdraw", other)
 
 
+def test_many_addresses_are_one_file(world: World, tmp_path: Path) -> None:
+    """A network shown by its reverse zone: its rows are registered, by one key, in one go."""
+    net, domain, file = world.net, "bulk.example.org", tmp_path / "servers.csv"
+    holder = ["--holder", str(tmp_path / "bulk.key")]
+    first, *others = [net.new_address() for _ in range(12)]
+    for number, address in enumerate((first, *others)):
+        net.name(address, f"mail{number}.{domain}")
+    file.write_text("address,host,domain\n" + "".join(f"{one},,\n" for one in others))
+    contact = [*CONTACT, f"--email=ann@{domain}"]
+    answer = world.smtpnic("register", first, *contact, *holder, code=1)
+
+    error = world.smtpnic("import", str(file), *holder, code=2)["error"]
+    assert "register the first with its contact" in error["message"]
+    net.let_in(domain, bytes.fromhex(answer["holder"]))
+    net.let_in_network(first, bytes.fromhex(answer["holder"]))
+    try:
+        world.smtpnic("register", first, *holder, code=1)
+        letter = world.boxes.wait_letter(f"ann@{domain}")
+        world.smtpnic("confirm", token_in(letter))
+        world.smtpnic("register", first, *holder)
+        # One of the names leads elsewhere; another address is nobody's mail server.
+        net.put(f"mail1.{domain}", "A", net.new_address())
+        with file.open("a") as lines:
+            lines.write(f"{net.new_address()},,\n{first},,\n")
+
+        counts = world.smtpnic("import", str(file), *holder, code=1)
+
+        assert counts["registered"] == len(others) - 1
+        assert (counts["unchanged"], counts["refused"]) == (1, 2)
+        report = Path(counts["report"]).read_text()
+        assert "not_shown" in report
+        assert "forward: " in report
+        assert "has no PTR record" in report
+        net.name(others[0], f"mail1.{domain}")
+        mended = world.smtpnic("import", counts["report"], *holder, code=1)
+        assert (mended["registered"], mended["refused"]) == (1, 1)
+    finally:
+        net.let_in_network(first, bytes(16))
+    assert len(world.smtpnic("list", "--mine", *holder)["registrations"]) == len(others) + 1
+    _other_names_by_file(world, holder, others[0], file)
+
+
+def _other_names_by_file(world: World, holder: list[str], address: str, file: Path) -> None:
+    """Rows change names only when they may; and names are shown again."""
+    world.net.name(address, "mx.bulk.example.org")
+    file.write_text(f"address,host,domain\n{address},mx.bulk.example.org,bulk.example.org\n")
+    assert world.smtpnic("import", str(file), *holder, code=1)["refused"] == 1
+    assert ",exists," in (file.parent / f"{file.name}.refused.csv").read_text()
+    assert world.smtpnic("import", str(file), "--update", *holder, code=1)["refused"] == 1
+    assert "address: " in (file.parent / f"{file.name}.refused.csv").read_text()
+    world.net.let_in_network(address, bytes.fromhex(world.smtpnic("show", address)["holder"]))
+    try:
+        assert world.smtpnic("import", str(file), "--update", *holder)["updated"] == 1
+    finally:
+        world.net.let_in_network(address, bytes(16))
+    assert world.smtpnic("show", address)["host"] == "mx.bulk.example.org"
+
+
+def test_a_key_is_shown_once_and_a_lost_one_recovered(world: World, tmp_path: Path) -> None:
+    """A new one by a record and a letter; the old one opens nothing, nor shows the registry any."""
+    net, address, domain = world.net, world.net.new_address(), "rae.example.org"
+    net.name(address, f"mail.{domain}")
+    old, new = (["--holder", str(tmp_path / name)] for name in ("old.key", "new.key"))
+    contact = [*CONTACT, f"--email=rae@{domain}", *old]
+    shown = world.say("register", address, *contact)
+    key = json.loads(Path(old[1]).read_text())
+    assert shown.count(key["management_key"]) == 1
+    # Once: not when the same command goes on, nor in the file for others.
+    assert key["management_key"] not in world.say("register", address, *contact)
+    assert Path(old[1]).stat().st_mode & 0o077 == 0
+    answer = world.smtpnic("register", address, *old, code=1)
+    net.let_in(domain, bytes.fromhex(answer["holder"]))
+    world.smtpnic("prove", address, "--token", answer["address_token"])
+    world.smtpnic("confirm", token_in(world.boxes.wait_letter(f"rae@{domain}")))
+    assert world.smtpnic("register", address, *old)["registered"]
+
+    recover = ["holder", "recover", answer["holder"], domain, *new]
+    asked = world.smtpnic(*recover, code=1)["findings"]
+    assert {one["condition"]: one["verdict"] for one in asked}["domain"] == "failed"
+    record = asked[0]["expected"].partition(" TXT ")[2]
+    net.put(f"_smtpnic.{domain}", "TXT", record)
+    world.smtpnic(*recover, code=1)
+    letter = world.boxes.wait_letter(f"rae@{domain}", "another management key")
+    world.smtpnic("confirm", token_in(letter))
+    assert world.smtpnic(*recover)["granted"]
+    world.boxes.wait_letter(f"rae@{domain}", "your management key was replaced")
+    refused = world.smtpnic("withdraw", address, *old, code=3)["error"]
+    assert refused["code"] == "not_yours"
+    world.smtpnic("withdraw", address, *new)
+
+
+def test_a_contact_is_private_until_its_holder_shows_it(world: World, tmp_path: Path) -> None:
+    """Field by field; and another mailbox has to be confirmed first."""
+    net, address, domain = world.net, world.net.new_address(), "priv.example.org"
+    net.name(address, f"mail.{domain}")
+    holder = ["--holder", str(tmp_path / "priv.key")]
+    # This registry forwards no mail, so that one way has to be public.
+    everything = [one for one in CONTACT if not one.startswith("--public")]
+    hidden = [*everything, f"--email=ann@{domain}", *holder]
+    refused = world.smtpnic("register", address, *hidden, code=3)["error"]
+    assert "one way to reach you" in refused["message"]
+    answer = world.smtpnic("register", address, *hidden, "--public=telephone", code=1)
+    net.let_in(domain, bytes.fromhex(answer["holder"]))
+    world.smtpnic("prove", address, "--token", answer["address_token"])
+    world.smtpnic("confirm", token_in(world.boxes.wait_letter(f"ann@{domain}")))
+    world.smtpnic("register", address, *holder)
+    found = world.smtpnic("holder", "show", *holder)
+    assert sorted(found["private"]) == ["email", "name", "postal-address"]
+
+    other = [*everything, f"--email=new@{domain}", "--public=email", *holder]
+    asked = world.smtpnic("holder", "update", *other, code=1)
+    assert [one["condition"] for one in asked["findings"]] == ["email"]
+    assert sorted(world.smtpnic("holder", "show", *holder)["private"]) == sorted(found["private"])
+    world.smtpnic("confirm", token_in(world.boxes.wait_letter(f"new@{domain}")))
+    assert world.smtpnic("holder", "update", *other)["granted"]
+    assert sorted(world.smtpnic("holder", "show", *holder)["private"]) == ["name", "postal-address"]
+
+
 def test_nothing_is_had_without_proofs(world: World) -> None:
-    """Not over the public listener, one by one or in bulk; the owner's socket is trusted."""
+    """Not over the public listener."""
     arguments = [*CONTACT, "--email=eve@example.net", "--holder", str(world.cluster.root / "eve")]
     error = world.smtpnic("holder", "create", *arguments, code=3)["error"]
     assert error["code"] == "proof_required"

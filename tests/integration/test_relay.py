@@ -15,7 +15,8 @@ import pytest
 
 from node.endpoint import Endpoint
 from primary.desk.relay import Relay, RelaySettings
-from primary.registering.relaying import RelayLimits, holder_of, relay_address
+from primary.registering.relaying import RelayLimits
+from registry.relaying import holder_of, relay_address
 from tests.support.bureau import OWN_ZONE, Applicant, Bureau, open_bureau
 from tests.support.internet import SMTP_PORT, Internet, answers_tcp, internet
 

@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import importlib
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from random import Random
 
 import pytest
 from alembic.autogenerate import compare_metadata
+from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import text
+from sqlalchemy import insert, text
 
+from primary.clock import clock_ms
+from primary.desk.book import Book
+from primary.membership.roll import Roll
+from primary.registering.judging import Subject
+from primary.registering.schedule import Trial
+from primary.registering.standing import Standing
 from primary.store.database import Database
 from primary.store.errors import FencedError, SchemaError, StoreUnavailableError
-from primary.store.schema import metadata
+from primary.store.schema import metadata, records
 from primary.store.store import Store
 from primary.store.values import BoundaryRow, CommitRows, ReceiptRow, StoredHead, Wanted
+from registry.address import Address
+from registry.entry import state_key
 from registry.kinds import Kind
 from registry.merkle import EMPTY_ROOT, CompactRange, leaf_hash
 from registry.state import State
@@ -52,6 +64,16 @@ def _moved(head: StoredHead, entries: int, time_ms: int = 1) -> StoredHead:
     )
 
 
+def _look(url: str, address: Address, verified_ms: int) -> None:
+    with closing(Book(url)) as book:
+        book.standings.put(_standing(address, verified_ms))
+
+
+def _standing(address: Address, verified_ms: int, holder_id: bytes = bytes(16)) -> Standing:
+    subject = Subject(holder_id, address, "mail.example.org", "example.org")
+    return Standing(subject, "", Trial.passed(1, Random(0)), verified_ms=verified_ms)
+
+
 def _entry(index: int) -> bytes:
     return f"entry {index}".encode()
 
@@ -79,6 +101,27 @@ def test_migrating_makes_the_tables_that_the_program_means(database_url: str) ->
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert [] == compare_metadata(context, metadata)
     database.close()
+
+
+def test_nodes_from_before_the_roll_are_taken_in_for_a_while(
+    store: Store, database_url: str
+) -> None:
+    """A registry that had entries when it got its roll; a new one knows all its nodes."""
+
+    def adopts() -> bool:
+        with closing(Roll(database_url)) as roll:
+            return roll.edition().adopt_until_ms > clock_ms()
+
+    assert not adopts()
+    _append(store, store.reader.head(), 1)
+    store.close()
+    upgrade = importlib.import_module("primary.store.migrations.versions.0003_nodes").upgrade
+    with closing(Database(database_url)) as database, database.writing() as connection:
+        for table in ("nodes", "join_tokens", "membership"):
+            connection.execute(text(f"DROP TABLE {table}"))
+        with Operations.context(MigrationContext.configure(connection)):
+            upgrade()
+    assert adopts()
 
 
 @pytest.mark.parametrize(
@@ -128,6 +171,70 @@ def test_what_is_appended_is_read(store: Store) -> None:
     ]
     (last,) = store.reader.batches_from(3, 1)
     assert (second.root, second.committed_ms) == (last.root, last.time_ms)
+
+
+def test_the_last_look_is_read_of_one_holders_mail_server(store: Store, database_url: str) -> None:
+    """As the standing has it; nothing is known of what has none, or is another holder's."""
+    address = Address.parse("192.0.2.36")
+    _look(database_url, address, 2**41)
+
+    assert store.reader.verified_ms(address, bytes(16)) == 2**41
+    assert store.reader.verified_ms(address, bytes(15) + b"x") == 0
+    assert store.reader.verified_ms(Address.parse("2001:db8::36"), bytes(16)) == 0
+
+
+def test_what_nobody_looks_at_is_found_and_taken_in_once(store: Store, database_url: str) -> None:
+    """By the address's bytes, a part at a time; a look at it for another holder is none."""
+    spelled = ("2001:db8::1", "192.0.2.1", "192.0.2.2", "192.0.2.3")
+    first, second, third, last = addresses = [Address.parse(text) for text in spelled]
+    rows: list[dict[str, bytes | None]] = [
+        {"state_key": state_key(Kind.REGISTRATION, one.packed), "holder_id": bytes(16)}
+        for one in addresses
+    ]
+    rows.append({"state_key": state_key(Kind.HOLDER, bytes(16)), "holder_id": None})
+    with closing(Database(database_url)) as database, database.writing() as connection:
+        connection.execute(insert(records).values(log_index=0, leaf_hash=bytes(32)), rows)
+    _look(database_url, second, 7)
+    with closing(Book(database_url)) as book:
+        book.standings.put(_standing(third, 0, bytes(15) + b"o"))
+        watched, adopt = book.standings.watched, book.standings.adopt
+        assert [(first, False), (second, True), (third, False)] == watched(None, 3)
+        assert [(last, False)] == watched(third, 3)
+        assert [] == watched(last, 3)
+        assert [3, 0] == [adopt([_standing(one, 0) for one in addresses]) for _ in range(2)]
+        assert [(one, True) for one in addresses] == watched(None, 9)
+    assert store.reader.verified_ms(second, bytes(16)) == 7
+
+
+def test_the_newest_look_is_read_though_the_server_closed_what_was_kept_open(
+    store: Store, database_url: str
+) -> None:
+    """Each read sees what was committed before it; a server that was started again is no error."""
+    address = Address.parse("192.0.2.36")
+    for verified_ms in (1, 2):
+        _look(database_url, address, verified_ms)
+        assert store.reader.verified_ms(address, bytes(16)) == verified_ms
+    if database_url.startswith("postgresql"):
+        _execute(
+            database_url,
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid()",
+        )
+    _look(database_url, address, 3)
+    assert store.reader.verified_ms(address, bytes(16)) == 3
+
+
+def test_many_threads_read_looks_at_once(store: Store, database_url: str) -> None:
+    """Each has its own answer."""
+    addresses = [Address(bytes((192, 0, 2, number))) for number in range(16)]
+    for number, address in enumerate(addresses):
+        _look(database_url, address, number + 1)
+
+    def read(number: int) -> bool:
+        return store.reader.verified_ms(addresses[number % 16], bytes(16)) == number % 16 + 1
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(read, range(2000)))
 
 
 def test_a_head_that_moved_fences_the_writer(store: Store, database_url: str) -> None:

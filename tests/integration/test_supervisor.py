@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from secrets import token_hex
 
 import psutil
 import pytest
@@ -184,10 +185,10 @@ class TestRefusals:
     @pytest.fixture
     def settings(self, cluster: Cluster, tmp_path: Path) -> Path:
         """Settings of a secondary that does not run."""
-        path = tmp_path / "x"
+        path = tmp_path / f"x{token_hex(4)}"
         run(
             [
-                *(program("smtpnic-primary"), "enroll", "x", "--address=127.0.0.1"),
+                *(program("smtpnic-primary"), "enroll", path.name, "--address=127.0.0.1"),
                 *(f"--out={path}", f"--config={cluster.primary_dir / 'primary.toml'}"),
             ]
         )

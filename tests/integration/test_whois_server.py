@@ -13,10 +13,12 @@ from pathlib import Path
 import pytest
 
 from node.endpoint import Endpoint
+from node.lookup import whois_server as server
+from node.lookup.rates import Rates
+from node.lookup.whois import TOO_LONG
 from secondary.etcd import EtcdStore
-from secondary.whois import server
 from tests.support.etcd import EtcdProcess, running_etcd
-from tests.support.log_builder import LogBuilder
+from tests.support.log_builder import HOLDER_ID, LogBuilder
 from tests.support.replicas import StoredLog
 from tests.support.roles import SERVICE_PORT, RoleProcess, running_role
 from tests.support.wait import wait_until
@@ -101,6 +103,15 @@ def test_whois_before_and_after_loading(role: RoleProcess, stored: StoredLog) ->
     assert "Ask for one of these" in whois(role, "help")
 
 
+def test_debians_client_asks_all_there_is(loaded: RoleProcess) -> None:
+    """A network, a domain, a holder, statistics: nothing is rewritten by it on the way."""
+    holder = HOLDER_ID.hex()
+    for question in ("192.0.2.0/24", "example.org", holder, f"relay+{holder}"):
+        assert "192.0.2.36" in whois(loaded, question), question
+    assert "no match" in whois(loaded, "198.51.100.0/24")
+    assert "registrations" in whois(loaded, "stats")
+
+
 def test_lines_end_as_the_protocol_has_it(loaded: RoleProcess) -> None:
     """RFC 3912: every line ends in CR LF, and the connection is closed after the last."""
     answer = ask(loaded, b"192.0.2.36\r\n")
@@ -125,7 +136,9 @@ def test_a_question_without_an_end_is_taken_at_the_end_of_the_stream(loaded: Rol
 
 def test_a_question_that_is_too_long_is_refused(loaded: RoleProcess) -> None:
     """One KiB is the limit."""
-    assert b"% the question is too long\r\n" == ask(loaded, b"x" * (server.MAX_QUESTION_BYTES + 1))
+    assert TOO_LONG.replace("\n", "\r\n").encode() == ask(
+        loaded, b"x" * (server.MAX_QUESTION_BYTES + 1)
+    )
 
 
 def test_a_question_that_is_no_text_is_refused(loaded: RoleProcess) -> None:
@@ -150,7 +163,7 @@ def test_who_asks_nothing_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "ANSWER_SECONDS", 0.2)
 
     async def wait_for_the_end() -> bytes:
-        whois_server = server.WhoisServer(Endpoint("127.0.0.1", 0), lambda question: question)
+        whois_server = server.WhoisServer(Endpoint("127.0.0.1", 0), str, Rates(0, 1))
         await whois_server.start()
         endpoint = whois_server.endpoint
         reader, writer = await asyncio.open_connection(endpoint.host, endpoint.port)
@@ -167,12 +180,12 @@ def test_who_asks_nothing_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_one_client_has_its_share_of_connections(loaded: RoleProcess) -> None:
-    """More at a time than one client may have are turned away; others come and go."""
+    """More at a time than one client may have are turned away with a word; others come and go."""
     waiting = [connect(loaded) for _ in range(server.MAX_CONNECTIONS_A_CLIENT)]
 
     def turned_away() -> bool:
         try:
-            return ask(loaded, b"help\r\n") == b""
+            return ask(loaded, b"help\r\n").startswith(b"% too many connections")
         except OSError:
             return True
 
@@ -180,6 +193,31 @@ def test_one_client_has_its_share_of_connections(loaded: RoleProcess) -> None:
     for client in waiting:
         client.close()
     wait_until(lambda: not turned_away(), seconds=SECONDS, what="admitted again")
+
+
+def test_who_asks_too_often_is_told_to_wait() -> None:
+    """A client has its burst, and then a word on how long to wait; another is answered."""
+
+    async def ask_from(server_: server.WhoisServer, source: str) -> bytes:
+        endpoint = server_.endpoint
+        reader, writer = await asyncio.open_connection(
+            endpoint.host, endpoint.port, local_addr=(source, 0)
+        )
+        writer.write(b"help\r\n")
+        said = await asyncio.wait_for(reader.read(), SECONDS)
+        writer.close()
+        return said
+
+    async def ask_often() -> list[bytes]:
+        slow = server.WhoisServer(Endpoint("127.0.0.1", 0), lambda _: "told\n", Rates(0.01, 2))
+        await slow.start()
+        said = [await ask_from(slow, "127.0.0.1") for _ in range(3)]
+        said.append(await ask_from(slow, "127.0.0.2"))
+        await slow.stop()
+        return said
+
+    refusal = b"% too many questions from your address: try again in 100 s\r\n"
+    assert [b"told\r\n", b"told\r\n", refusal, b"told\r\n"] == asyncio.run(ask_often())
 
 
 def test_answers_outlive_etcd(loaded: RoleProcess, etcd: EtcdProcess) -> None:

@@ -21,9 +21,9 @@ ROOT: Final = Path(__file__).parents[2]
 ISOLATE: Final = ROOT / "scripts" / "isolate"
 # Most of the time a test waits for something: there may be more of them than cores.
 SIDE_BY_SIDE: Final = 4
-LIMIT_SECONDS: Final = 900
+LIMIT_SECONDS: Final = 1800
 # Of each test, the longest waits for a silent resolver.
-TEST_SECONDS: Final = 180
+TEST_SECONDS: Final = 400
 
 
 @dataclass(frozen=True)

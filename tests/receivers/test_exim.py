@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import base64
+import socket
+import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
@@ -24,13 +27,16 @@ from tests.support.mail_server import (
 from tests.support.receiving import (
     DENIED,
     RECEIVERS,
+    RECIPIENT,
     REGISTER_AT,
     REGISTERED_IPV4,
     REGISTERED_IPV6,
+    SERVER,
     UNREGISTERED_IPV4,
     UNREGISTERED_IPV6,
     Registry,
 )
+from tests.support.smtp_dialogue import send_mail
 from tests.support.switched_resolver import Fault
 
 SETTINGS: Final = Path("/etc/exim4")
@@ -123,6 +129,34 @@ def test_who_is_exempt_is_accepted(mode: str) -> None:
     """Postmaster can be asked for help; users and the own network need no registration."""
     seen = exempt_outcomes(USER)
     assert dict.fromkeys(seen, ACCEPTED) == seen
+
+
+def _outcome_through_inetd(source: str) -> str:
+    both = socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True)
+    with both as listening, ThreadPoolExecutor(1) as pool:
+        port = listening.getsockname()[1]
+        sending = pool.submit(send_mail, SERVER, source, RECIPIENT, port=port)
+        connection, peer = listening.accept()
+        assert f"::ffff:{source}" == peer[0]
+        with connection:
+            session = subprocess.Popen(
+                ["exim4", "-bs"], stdin=connection.fileno(), stdout=connection.fileno()
+            )
+        outcome = sending.result(60).outcome
+        session.wait(60)
+    return outcome
+
+
+def test_a_mapped_address_is_its_ipv4_address(mode: str) -> None:
+    """A socket of both families sees ::ffff:11.0.0.25, and the registry knows 11.0.0.25.
+
+    Exim makes no such socket itself, but may be given one, as by inetd.
+    """
+    expected = {
+        REGISTERED_IPV4: ACCEPTED,
+        UNREGISTERED_IPV4: ACCEPTED if mode == "advise" else REFUSED,
+    }
+    assert expected == {source: _outcome_through_inetd(source) for source in expected}
 
 
 def test_the_reply_says_why_and_what_to_do(mode: str) -> None:

@@ -111,7 +111,11 @@ def test_each_client_sees_what_the_mode_promises(
 
 
 def test_who_is_exempt_is_accepted(mode: str) -> None:
-    """Postmaster can be asked for help; users and the own network need no registration."""
+    """Postmaster can be asked for help; the own network needs no registration.
+
+    Users are tested with the filter alone: OpenSMTPD lets them authenticate over TLS only, and
+    6.8 finds no private key there with OpenSSL 3.
+    """
     seen = exempt_outcomes()
     assert dict.fromkeys(seen, ACCEPTED) == seen
     assert ACCEPTED == deliver(OWN_NETWORK).outcome

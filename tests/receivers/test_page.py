@@ -15,9 +15,13 @@ import pytest
 
 from lab.cluster import ZONE
 from lab.process import program
+from smtpnic.receiving.log_files import find_logs
+from tests.receivers.conftest import MAIL_LOG
+from tests.support.journald import DIRECTORY, FORWARDED, Journald
 from tests.support.mail_server import (
     ACCEPTED,
     REFUSED,
+    UNDER_LOAD,
     deliver,
     open_to_others,
     shell,
@@ -25,6 +29,7 @@ from tests.support.mail_server import (
 )
 from tests.support.receiving import (
     DENIED,
+    HOST,
     POSTMASTER,
     REGISTERED_IPV4,
     ROOT,
@@ -34,6 +39,7 @@ from tests.support.receiving import (
 )
 from tests.support.switched_resolver import Fault
 from tests.support.syslog import Syslog
+from tests.support.wait import wait_until
 
 TITLES: Final = {
     "sendmail": "sendmail",
@@ -65,6 +71,14 @@ def run(commands: str) -> str:
 
 
 @pytest.fixture(scope="module")
+def syslog() -> Iterator[Syslog]:
+    """As on Debian: the journal takes what is logged, and passes it on."""
+    DIRECTORY.mkdir(parents=True)
+    with Syslog(MAIL_LOG, HOST.partition(".")[0], FORWARDED) as syslog, Journald():
+        yield syslog
+
+
+@pytest.fixture(scope="module")
 def server(registry: Registry, syslog: Syslog) -> Iterator[str]:
     """The mail server of this isolation runs as its package set it up."""
     name = os.environ["SMTPNIC_TEST_SERVER"]
@@ -83,6 +97,10 @@ def server(registry: Registry, syslog: Syslog) -> Iterator[str]:
         settings.write_text(text + own, encoding="utf-8")
     if name == "sendmail":
         shell("newaliases")
+        mc = Path("/etc/mail/sendmail.mc")
+        text = mc.read_text(encoding="utf-8")
+        mc.write_text(text.replace("\nDAEMON_OPTIONS", f"\n{UNDER_LOAD}DAEMON_OPTIONS", 1), "utf-8")
+        shell("make", "-C", "/etc/mail")
     if name == "rspamd":
         # Preparing its other rules for hyperscan takes a minute of a core.
         Path("/etc/rspamd/local.d/options.inc").write_text("disable_hyperscan = true;\n")
@@ -128,7 +146,7 @@ def test_the_page_sets_it_up_and_takes_it_out_again(server: str) -> None:
 
 
 def test_it_can_be_tried(server: str, registry: Registry) -> None:
-    """As several clients see it; an address that is not this machine's is not tried."""
+    """As several clients see it; for an address that is not this machine's Exim plays a session."""
     if server in FILTERS:
         pytest.skip("no SMTP server")
     run(page_commands(TITLES[server], "Enforce").partition("\n")[2])
@@ -143,8 +161,9 @@ def test_it_can_be_tried(server: str, registry: Registry) -> None:
         assert [
             (REGISTERED_IPV4, "registered", "accepted"),
             (UNREGISTERED_IPV4, "not registered", "refused"),
-            ("192.0.2.77", "not registered", "not tried"),
+            ("192.0.2.77", "not registered", "refused" if server == "exim" else "not tried"),
         ] == [(row["address"], row["registry"], row["outcome"]) for row in found["sessions"]]
+        assert (server == "exim") == found["sessions"][-1]["played"]
     finally:
         run(page_commands(TITLES[server], "Back to what it was"))
 
@@ -190,6 +209,37 @@ def test_the_report_says_whom_enforcement_would_refuse(
     assert rows[UNREGISTERED_IPV4]["refused"] >= 2
     assert rows[UNREGISTERED_IPV4]["refused"] == found["refused_messages"]
     assert UNREGISTERED_IPV4 in csv_file.read_text(encoding="utf-8")
+
+
+def test_the_report_reads_the_journal_as_well(server: str, syslog: Syslog) -> None:
+    """`--journal`: this machine's, as the server and systemd's own daemon wrote it."""
+    if server not in ("sendmail", "postfix", "exim"):
+        pytest.skip("its log is not read")
+    if server == "exim":
+        template = Path("/etc/exim4/exim4.conf.template")
+        text = template.read_text(encoding="utf-8")
+        template.write_text(
+            text.replace("\nbegin acl\n", "\nlog_file_path = syslog\nbegin acl\n", 1)
+        )
+        shell("service", "exim4", "restart")
+    assert ACCEPTED == _outcome(UNREGISTERED_IPV4)
+    printed = page_commands("Look before you enforce").strip()
+    command = f"{printed} --journal"
+
+    def messages() -> int:
+        found = json.loads(run(command.replace("smtpnic", "smtpnic --json")))
+        rows = {row["address"]: row for row in found["clients"]}
+        return int(rows[UNREGISTERED_IPV4]["refused"]) if UNREGISTERED_IPV4 in rows else 0
+
+    assert wait_until(messages, seconds=30, what="the message in the journal")
+    assert "refused" in run(command)
+
+    # As it is where nobody writes files.
+    for log in find_logs():
+        log.unlink()
+    said = run(printed)
+    assert "reading systemd's journal" in said
+    assert UNREGISTERED_IPV4 in said
 
 
 def test_what_does_not_pass_the_servers_check_is_put_back(server: str) -> None:

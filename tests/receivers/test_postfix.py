@@ -5,13 +5,17 @@ from __future__ import annotations
 import base64
 import json
 import re
+import signal
+import socket
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
 import pytest
 
 from lab.process import LabProcess, program
+from policyd.places import MAX_CONNECTIONS
 from tests.support.mail_server import (
     ACCEPTED,
     FAILURES,
@@ -278,6 +282,43 @@ def test_without_policyd_all_is_accepted(postfix: Postfix, registry: Registry) -
     assert ACCEPTED == deliver(UNREGISTERED_IPV4).outcome
 
 
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_when_policyd_dies_or_hangs_all_is_accepted(
+    postfix: Postfix, registry: Registry, tmp_path: Path, number: signal.Signals
+) -> None:
+    """Postfix has a connection to it then, and waits for an answer no longer than `timeout`."""
+    fragment = (RECEIVERS / "postfix" / "enforce-policyd.cf").read_text(encoding="utf-8")
+    # So that the process that has the connection serves the next session too.
+    postfix.run(fragment + "default_process_limit = 1\n", max_use=100)
+    policyd = Policyd(tmp_path, mode="enforce")
+    policyd.wait_ready()
+    try:
+        assert REFUSED == deliver(UNREGISTERED_IPV4).outcome
+        policyd.process.signal(number)
+        assert ACCEPTED == deliver(UNREGISTERED_IPV4).outcome
+    finally:
+        policyd.process.kill()
+
+
+def test_when_policyd_is_full_all_is_accepted(
+    postfix: Postfix, registry: Registry, tmp_path: Path
+) -> None:
+    """It closes a connection too many, and Postfix does what `default_action` says."""
+    postfix.start("enforce-policyd")
+    policyd = Policyd(tmp_path, mode="enforce")
+    policyd.wait_ready()
+    try:
+        with ExitStack() as others:
+            for _ in range(MAX_CONNECTIONS):
+                others.enter_context(socket.create_connection(("127.0.0.1", 10040), 10))
+            assert ACCEPTED == deliver(UNREGISTERED_IPV4).outcome
+        wait_until(
+            lambda: deliver(UNREGISTERED_IPV4).outcome == REFUSED, seconds=30, what="places free"
+        )
+    finally:
+        policyd.process.stop()
+
+
 def test_policyd_stops_enforcing_when_the_list_lies(
     postfix: Postfix, registry: Registry, tmp_path: Path
 ) -> None:
@@ -321,22 +362,29 @@ def test_advice_is_a_header_of_the_message(
         policyd.process.stop()
 
 
-def test_the_filter_puts_advice_into_the_last_250(
-    postfix: Postfix, registry: Registry, tmp_path: Path
-) -> None:
-    """The informational 250 of the draft, which Postfix has no other way to give."""
+@pytest.fixture
+def filtered(postfix: Postfix, registry: Registry) -> Iterator[None]:
+    """Postfix passes all mail through the filter, and takes it behind it."""
     master = SETTINGS / "master.cf"
     original = master.read_text(encoding="utf-8")
     service = (RECEIVERS / "postfix" / "advise-filter.master.cf").read_text(encoding="utf-8")
     master.write_text(original + service, encoding="utf-8")
     postfix.start("advise-filter")
-    policyd = Policyd(
-        tmp_path,
-        mode="advise",
-        filter_listen=json.dumps(["127.0.0.1:10041"]),
-        own_networks=json.dumps(["11.9.0.0/24"]),
-    )
+    yield
+    master.write_text(original, encoding="utf-8")
+
+
+def smtp_filter(directory: Path, **settings: str) -> Policyd:
+    """The filter at the port that advise-filter.cf names."""
+    listen = json.dumps(["127.0.0.1:10041"])
+    policyd = Policyd(directory, mode="advise", filter_listen=listen, **settings)
     policyd.wait_ready()
+    return policyd
+
+
+def test_the_filter_puts_advice_into_the_last_250(filtered: None, tmp_path: Path) -> None:
+    """The informational 250 of the draft, which Postfix has no other way to give."""
+    policyd = smtp_filter(tmp_path, own_networks=json.dumps(["11.9.0.0/24"]))
     try:
         for source in (UNREGISTERED_IPV4, UNREGISTERED_IPV6):
             dialogue = deliver(source)
@@ -349,4 +397,34 @@ def test_the_filter_puts_advice_into_the_last_250(
             assert REGISTER_AT not in dialogue.end
     finally:
         policyd.process.stop()
-        master.write_text(original, encoding="utf-8")
+
+
+@pytest.mark.parametrize("fault", [*FAILURES, Fault.NODATA, Fault.LIE])
+def test_the_filter_passes_mail_on_while_dns_fails(
+    filtered: None, fault: Fault, registry: Registry, tmp_path: Path
+) -> None:
+    """It fails open: without advice, but where an absence is still told."""
+    policyd = smtp_filter(tmp_path)
+    try:
+        with registry.resolver.failing(fault):
+            dialogue = deliver(UNREGISTERED_IPV4)
+    finally:
+        policyd.process.stop()
+    assert ACCEPTED == dialogue.outcome
+    assert (fault is Fault.NODATA) == (REGISTER_AT in dialogue.end)
+
+
+def test_without_the_filter_mail_is_deferred(filtered: None) -> None:
+    """It stands in the way of the mail: here Postfix has no default action."""
+    assert "end 451" == deliver(REGISTERED_IPV4).outcome
+
+
+def test_a_server_behind_the_filter_that_hangs_defers_mail(filtered: None, tmp_path: Path) -> None:
+    """The filter gives it up at its limit, and the client is told to try again."""
+    policyd = smtp_filter(tmp_path, filter_next="127.0.0.1:10027", filter_silence_seconds="1")
+    try:
+        with socket.create_server(("127.0.0.1", 10027)):
+            assert "end 4" == deliver(REGISTERED_IPV4).outcome[:5]
+        assert "session.silent" in policyd.process.tail()
+    finally:
+        policyd.process.stop()

@@ -12,7 +12,9 @@ import pytest
 
 from tests.support.mail_server import (
     ACCEPTED,
+    FAILURES,
     REFUSED,
+    UNDER_LOAD,
     Expected,
     Foreground,
     deliver,
@@ -85,7 +87,7 @@ class Sendmail:
             # Of both families: IPv4 clients have addresses in ::ffff: there.
             f"DAEMON_OPTIONS(`Family=inet6, Name=MTA-both, Port={MAPPED_PORT}, Addr=::')dnl\n"
             # The first releases of TLS in a test would need a certificate.
-            "TRUST_AUTH_MECH(`PLAIN')dnl\ndefine(`confAUTH_MECHANISMS', `PLAIN')dnl\n"
+            f"{UNDER_LOAD}TRUST_AUTH_MECH(`PLAIN')dnl\ndefine(`confAUTH_MECHANISMS', `PLAIN')dnl\n"
             "define(`confAUTH_OPTIONS', `A')dnl\n",
         )
         assert "MTA-v6" in base
@@ -206,3 +208,37 @@ def test_trap_a_250_for_an_error_breaks_the_session(sendmail: Sendmail, registry
         assert "data 503" == dialogue.outcome
     finally:
         sendmail.stop()
+
+
+def test_trap_without_t_everyone_is_refused_when_dns_fails(
+    sendmail: Sendmail, registry: Registry
+) -> None:
+    """`-T<TMP>` is what tells a failure from a "no"."""
+    fragment = (RECEIVERS / "sendmail" / "enforce.mc").read_text(encoding="utf-8")
+    assert " -T<TMP>" in fragment
+    sendmail.run(fragment.replace(" -T<TMP>", ""))
+    try:
+        assert ACCEPTED == deliver(REGISTERED_IPV4).outcome
+        for fault in FAILURES:
+            with registry.resolver.failing(fault):
+                assert REFUSED == deliver(REGISTERED_IPV4).outcome
+    finally:
+        sendmail.stop()
+
+
+def test_trap_a_dead_resolver_is_asked_again_and_again(
+    sendmail: Sendmail, registry: Registry
+) -> None:
+    """`-d2s -r1` is what bounds the wait: one question, for whose answer it waits two seconds."""
+    fragment = (RECEIVERS / "sendmail" / "enforce.mc").read_text(encoding="utf-8")
+    asked = {}
+    for options in (" -d2s -r1", ""):
+        sendmail.run(fragment.replace(" -d2s -r1", options))
+        try:
+            registry.resolver.questions.clear()
+            with registry.resolver.failing(Fault.TIMEOUT):
+                assert ACCEPTED == deliver(UNREGISTERED_IPV4).outcome
+        finally:
+            sendmail.stop()
+        asked[options] = sum(q.startswith("11-0-0-26.") for q in registry.resolver.questions)
+    assert 1 == asked[" -d2s -r1"] < asked[""]

@@ -52,6 +52,7 @@ class Signatory:
     private: PrivateKey
     token: bool = False
     touched: bool = True
+    application: bytes = APPLICATION
 
     @classmethod
     def named(cls, name: str, algorithm: str = ED25519) -> Signatory:
@@ -66,7 +67,7 @@ class Signatory:
         if self.token:
             kind = {ED25519: SK_ED25519, ECDSA_P256: SK_ECDSA_P256}[key.algorithm]
             body = key.blob[len(string(key.algorithm.encode())) :]
-            key = SshKey(string(kind.encode()) + body + string(APPLICATION))
+            key = SshKey(string(kind.encode()) + body + string(self.application))
         return BoardMember(self.name, key)
 
     def sign(self, text: str, namespace: str) -> SshSignature:
@@ -76,7 +77,7 @@ class Signatory:
         if not self.token:
             return SshSignature(key, namespace, "sha512", ssh_sign(self.private, data))
         tail = bytes([1 if self.touched else 0]) + (7).to_bytes(4, "big")
-        signed = sha256(APPLICATION).digest() + tail + sha256(data).digest()
+        signed = sha256(self.application).digest() + tail + sha256(data).digest()
         plain = ssh_sign(self.private, signed)
         body = plain[len(string(SshKey.of(self.private).algorithm.encode())) :]
         return SshSignature(key, namespace, "sha512", string(key.algorithm.encode()) + body + tail)
@@ -143,14 +144,17 @@ def a_chain(*notes: bytes) -> RootChain:
     return RootChain.pin(sign_root(first_root())).extend_all(notes)
 
 
-def chain_of(signer: Signer, cosigner: Cosigner = COSIGNER) -> RootChain:
-    """A board of alice alone, whose log has these keys."""
+def chain_of(
+    signer: Signer, cosigner: Cosigner = COSIGNER, authority: bytes = bytes(32)
+) -> RootChain:
+    """A board of alice alone, whose log has these keys, and nodes this authority."""
     made = first_root(
         origin=signer.name,
         threshold=1,
         board=(ALICE.member,),
         log_keys=(LogKey(signer.verifier()),),
         freshness_keys=(cosigner.verifier(),),
+        authorities=(authority,),
     )
     return RootChain.pin(sign_root(made, ALICE))
 
@@ -160,8 +164,8 @@ def roots_of(log: LogBuilder) -> Roots:
     return Roots(chain_of(log.signer, log.cosigner))
 
 
-def pin_file(log: LogBuilder, directory: Path) -> Path:
+def pin_file(log: LogBuilder, directory: Path, authority: bytes = bytes(32)) -> Path:
     """The same as a file."""
     path = directory / "root.note"
-    path.write_bytes(chain_of(log.signer, log.cosigner).notes[0])
+    path.write_bytes(chain_of(log.signer, log.cosigner, authority).notes[0])
     return path

@@ -10,25 +10,31 @@ from pathlib import Path
 from random import Random
 from typing import Any, TypeVar
 
+from node.resolving import Resolvers
 from node.workers import Workers
 from primary.desk.book import Book
 from primary.desk.desk import Desk
 from primary.desk.looking import Looker
 from primary.desk.mail import Mailer
 from primary.desk.post import Post
-from primary.desk.resolving import Resolvers
 from primary.desk.reviews import Reviews
 from primary.desk.rounds import Rounds
+from primary.desk.servers import Servers
 from primary.desk.terms import Ask, Report, Terms
+from primary.desk.vantage import VantagePoints
 from primary.intake import Intake
 from primary.registering.findings import Verdict
 from primary.registering.letters import Writer
+from primary.registering.pacing import Pace
 from primary.registering.quotas import Quotas
 from primary.registering.schedule import DAY_MS
 from registry.address import Address
+from registry.board import Board
 from registry.contact import ContactValue
+from registry.decision import SetLapses, SetPolicy
 from registry.kinds import ContactField
 from registry.registration import Registration
+from tests.support.boards import a_chain
 from tests.support.internet import SMTP_PORT, Internet, Mailboxes, token_in
 from tests.support.sequencing import Log, Person, contact_with, new_log
 
@@ -38,6 +44,9 @@ TERMS = Terms(
     proofs=True, can_send=True, relay=False, lab=True, pending_ms=7 * DAY_MS, quotas=Quotas()
 )
 OWN_ZONE = "smtpnic.example"
+BOARD = "board@smtpnic.example"
+# Of the one name server there is; nobody waits for turns here.
+QUERIES_A_SECOND = 1e6
 
 
 @dataclass(frozen=True)
@@ -73,8 +82,10 @@ class Bureau:
         self.mailer = Mailer(self.mailboxes.endpoint, "none", "", "", f"registry@{OWN_ZONE}")
         self.writer = Writer(OWN_ZONE, "https://smtpnic.example/confirm/{token}")
         self.terms = TERMS
-        # Whether lapses were held back, each time that was asked.
-        self.halts: list[bool] = []
+        self.held_back = 0
+        self.points = VantagePoints(self.looker, Random(9))
+        # What the board has decided about lapses.
+        self.board = Board.begin(a_chain())
         self.open()
 
     def open(self) -> None:
@@ -91,6 +102,7 @@ class Bureau:
             clerk=self.clerk,
             writer=self.writer,
             terms=self.terms,
+            policies=lambda: self.board.policies,
             clock=self.now,
         )
         reviews = Reviews(
@@ -101,7 +113,10 @@ class Bureau:
             writer=self.writer,
             clock=self.now,
             dice=Random(8),
-            on_halt=self.halts.append,
+            points=self.points,
+            servers=Servers(self.looker.resolvers, Pace(QUERIES_A_SECOND)),
+            board=lambda: self.board,
+            board_mailbox=BOARD,
         )
         self.rounds = Rounds(
             self.book,
@@ -113,7 +128,27 @@ class Bureau:
             post=self.post,
             clock=self.now,
             dice=Random(7),
+            on_held_back=lambda number: setattr(self, "held_back", number),
         )
+
+    def set_policies(self, **values: int) -> None:
+        """The board has decided so, and it is in the log."""
+        self.board = replace(self.board, policies=replace(self.board.policies, **values))
+
+    def reopen(self) -> None:
+        """As a restart does, with what the terms are now."""
+        self.run(self.intake.close())
+        self.post.close()
+        self.open()
+
+    def decide(self, act: SetLapses | SetPolicy) -> None:
+        """The board has decided so, and it is in the log."""
+        match act:
+            case SetLapses():
+                self.board = replace(self.board, lapses=act)
+            case SetPolicy(name, value):
+                policies = self.board.policies.having(name, value)
+                self.board = replace(self.board, policies=policies)
 
     def now(self) -> int:
         return self.log.now_ms

@@ -8,18 +8,20 @@ import signal
 import socket
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import grpc
 
 from secondary import etcdrpc
 from secondary.etcd import EtcdStore
-from secondary.etcd_values import EtcdError
+from secondary.etcd_values import EtcdError, EtcdFull
 from tests.support.wait import wait_until
 
 START_SECONDS = 30
 STOP_SECONDS = 20
+FILL_SECONDS = 60
+FILLING_BYTES = 1_000_000
 
 
 class EtcdProcess:
@@ -62,20 +64,23 @@ class EtcdProcess:
         finally:
             store.close()
 
+    def fill(self, key: bytes) -> None:
+        """Put `FILLING_BYTES` at `key`, again and again, until it is full and has raised its alarm.
+
+        It counts its size when it commits a batch, ten times a second: until then a quick disk
+        takes far more than the quota, so no number of puts is sure to be enough.
+        """
+        with closing(EtcdStore([self.endpoint], call_seconds=FILL_SECONDS)) as store:
+            wait_until(
+                lambda: not _takes(store, key), seconds=FILL_SECONDS, what="etcd takes no more"
+            )
+            wait_until(
+                lambda: "NOSPACE" in store.status().alarms, seconds=FILL_SECONDS, what="the alarm"
+            )
+
     def make_room(self) -> None:
-        """What an operator does when it is full: compact, defragment, disarm."""
-        with grpc.insecure_channel(self.endpoint) as channel:
-            kv, maintenance = etcdrpc.KVStub(channel), etcdrpc.MaintenanceStub(channel)
-            revision = kv.Range(etcdrpc.RangeRequest(key=b"x")).header.revision
-            kv.Compact(etcdrpc.CompactionRequest(revision=revision, physical=True))
-            maintenance.Defragment(etcdrpc.DefragmentRequest())
-            for raised in maintenance.Alarm(etcdrpc.AlarmRequest()).alarms:
-                disarm = etcdrpc.AlarmRequest(
-                    action=etcdrpc.AlarmRequest.DEACTIVATE,
-                    memberID=raised.memberID,
-                    alarm=raised.alarm,
-                )
-                maintenance.Alarm(disarm)
+        """What an operator does when it is full."""
+        make_room(self.endpoint)
 
     def stop(self) -> None:
         """End it in order; nothing happens if it does not run."""
@@ -127,6 +132,14 @@ def running_etcd(directory: Path, *options: str) -> Iterator[EtcdProcess]:
         etcd.stop()
 
 
+def _takes(store: EtcdStore, key: bytes) -> bool:
+    try:
+        store.txn([], [(key, bytes(FILLING_BYTES))])
+    except EtcdFull:
+        return False
+    return True
+
+
 def _free_ports(count: int) -> list[int]:
     probes = [socket.socket() for _ in range(count)]
     try:
@@ -136,3 +149,19 @@ def _free_ports(count: int) -> list[int]:
     finally:
         for probe in probes:
             probe.close()
+
+
+def make_room(endpoint: str) -> None:
+    """Compact, defragment, disarm: of what was before nothing is left in the database."""
+    with grpc.insecure_channel(endpoint) as channel:
+        kv, maintenance = etcdrpc.KVStub(channel), etcdrpc.MaintenanceStub(channel)
+        revision = kv.Range(etcdrpc.RangeRequest(key=b"x")).header.revision
+        kv.Compact(etcdrpc.CompactionRequest(revision=revision, physical=True))
+        maintenance.Defragment(etcdrpc.DefragmentRequest())
+        for raised in maintenance.Alarm(etcdrpc.AlarmRequest()).alarms:
+            disarm = etcdrpc.AlarmRequest(
+                action=etcdrpc.AlarmRequest.DEACTIVATE,
+                memberID=raised.memberID,
+                alarm=raised.alarm,
+            )
+            maintenance.Alarm(disarm)

@@ -30,6 +30,7 @@ from registry.registration import Registration
 from registry.wire.v1 import (
     mirror_pb2,
     mirror_pb2_grpc,
+    registering_pb2,
     registration_pb2,
     registration_pb2_grpc,
     replication_pb2,
@@ -61,6 +62,7 @@ class FakeRegistry(registration_pb2_grpc.RegistryServicer):
     registrations: dict[str, tuple[int, Registration]] = field(default_factory=dict)
     receipts: dict[bytes, int] = field(default_factory=dict)
     chunks: list[int] = field(default_factory=list)
+    days: list[registration_pb2.Day] = field(default_factory=list)
 
     def CreateHolder(self, request: Any, context: Any) -> Any:  # noqa: N802
         return self._change(request, context, self._create_holder)
@@ -124,6 +126,7 @@ class FakeRegistry(registration_pb2_grpc.RegistryServicer):
             zone_serial=self.size,
             last_change_ms=NOW_MS,
             checkpoint=self.checkpoint,
+            days=self.days if request.history else [],
         )
 
     def Submit(self, request_iterator: Any, context: Any) -> Iterator[Any]:  # noqa: N802
@@ -293,6 +296,7 @@ def serve(
         server = grpc.server(pool, options=SERVER_OPTIONS)
         if registry is not None:
             registration_pb2_grpc.add_RegistryServicer_to_server(registry, server)
+            server.add_generic_rpc_handlers([_no_proofs()])
         if mirror is not None:
             mirror_pb2_grpc.add_MirrorServicer_to_server(mirror, server)
         port = server.add_secure_port("127.0.0.1:0", server_credentials(identity))
@@ -301,6 +305,16 @@ def serve(
             yield Served(f"127.0.0.1:{port}", ca)
         finally:
             server.stop(None).wait()
+
+
+def _no_proofs() -> grpc.GenericRpcHandler:
+    """A registry that asks for no proofs."""
+    method = grpc.unary_unary_rpc_method_handler(
+        lambda _request, _context: registering_pb2.Terms(proofs=False),
+        registering_pb2.GetTermsRequest.FromString,
+        registering_pb2.Terms.SerializeToString,
+    )
+    return grpc.method_handlers_generic_handler("smtpnic.v1.Registering", {"GetTerms": method})
 
 
 def _names(request: Any) -> tuple[str, str, str]:

@@ -14,6 +14,7 @@ import dns.rdatatype
 from registry.address import Address
 from registry.kinds import Status
 from registry.label import dashed, reversed_name
+from registry.member import Announced, Member
 from secondary.dns.batched_udp import FastAnswers
 from secondary.dns.compiled.table import CompiledTable
 from secondary.dns.cookies import ServerCookies
@@ -23,8 +24,8 @@ from secondary.dns.rate_limit import RateLimiter, RateLimits
 from secondary.dns.reply import Transport
 from secondary.dns.server import LimitedAnswers
 from secondary.dns.table import DictTable
-from tests.support.responding import make_responder
-from tests.support.views import NOW_S, put_registration, registration, standing
+from tests.support.responding import four_zones, make_responder
+from tests.support.views import NOW_S, put_member, put_registration, registration, standing
 
 LIMITER_KEY = bytes(range(100, 116))
 SECRETS = [bytes(range(16)), bytes(range(50, 66))]
@@ -38,7 +39,24 @@ LISTED_ADDRESSES = (
     "2001:db8:ffff::1",
     "1200::",
 )
+MEMBERS = {
+    "m1": Member(
+        Announced("one", "eu", (Address.parse("192.0.2.11"), Address.parse("2001:db8::11"))),
+        places=("a",),
+    ),
+    "m2": Member(Announced("two", "us", (Address.parse("192.0.2.12"),)), places=("a", "b")),
+    "m3": Member(Announced("three", "us", (Address.parse("192.0.2.13"),)), reason="lags"),
+}
 NEVER_REGISTERED = ("8.8.8.8", "127.0.0.2", "127.0.0.1", "10.1.2.3", "::ffff:127.0.0.2", "2600::1")
+SERVERS = (
+    "nic.example.",
+    "ns.nic.example.",
+    "a.ns.nic.example.",
+    "b.ns.nic.example.",
+    "c.ns.nic.example.",
+    "x.a.ns.nic.example.",
+    "ns1.nic.example.",
+)
 TYPES = (1, 2, 5, 6, 15, 16, 28, 43, 250, 251, 252, 255, 257, 65535)
 
 
@@ -60,8 +78,10 @@ class Both:
             for table in (self.table, reference):
                 put_registration(table, address, registration(status, host))
         for table in (self.table, reference):
+            for name, member in MEMBERS.items():
+                put_member(table, name, member)
             table.advance(standing(serial=0xFEDCBA98))
-        responder = make_responder(reference, cookies=ServerCookies(SECRETS))
+        responder = make_responder(reference, zones=four_zones(), cookies=ServerCookies(SECRETS))
         self.reference = LimitedAnswers(responder, RateLimiter(limits, LIMITER_KEY))
         self.limiter = RateLimiter(limits, LIMITER_KEY)
         apart = LimitedAnswers(responder, self.limiter)
@@ -118,6 +138,8 @@ def _random_name(random: Random) -> str:
     zone = random.choice(["", "list.", "unlisted."]) + "smtpnic.example."
     labels = _random_labels(random, Address.parse(_random_address(random)))
     name = ".".join([*labels, zone]) if labels else zone
+    if random.random() < 0.05:
+        name = random.choice(SERVERS)
     if random.random() < 0.05:
         name = random.choice(["example.org.", ".", "smtpnic.example.org.", "x.list.smtpnic."])
     if random.random() < 0.3:

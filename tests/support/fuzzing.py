@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 
 from registry.batch import outline_slot
+from registry.content import check_stored
 from registry.errors import RegistryError
 from secondary.dns.compiled.loading import BulkLoad
 from secondary.dns.compiled.table import CompiledTable
@@ -35,6 +36,7 @@ def check_record(record: bytes) -> None:
     load = BulkLoad(other)
     try:
         state_key, payload, slot = outline_slot(record)
+        check_stored(state_key, payload, record)
         table.put(state_key, payload, record)
     except (RegistryError, ValueError):
         # What it takes beyond that, a state root would have to cover.

@@ -35,6 +35,9 @@ from registry.address import Address
 from tests.support.wait import wait_until
 
 SIGNED, UNSIGNED, REVERSE, BROKEN = "example.org", "example.net", "127.in-addr.arpa", "example.com"
+# Of ::/32, where ::1 is.
+REVERSE6 = "0.0.0.0.0.0.0.0.ip6.arpa"
+ZONES = (SIGNED, UNSIGNED, REVERSE, REVERSE6)
 PORT = 5300
 SMTP_PORT = 2525
 SECONDS = 30
@@ -72,6 +75,7 @@ zone:
     dnssec-policy: one
   - domain: {unsigned}
   - domain: {reverse}
+  - domain: {reverse6}
 """
 _UNBOUND = """\
 server:
@@ -93,7 +97,9 @@ server:
   module-config: "validator iterator"
   trust-anchor: "{anchor}"
   local-zone: "{reverse}." nodefault
+  local-zone: "{local6}." nodefault
   domain-insecure: "{reverse}"
+  domain-insecure: "{reverse6}"
   domain-insecure: "{unsigned}"
   domain-insecure: "{broken}"
 remote-control:
@@ -173,7 +179,7 @@ class Internet:
 
     def put(self, name: str, type_: str, *texts: str) -> None:
         """The name has these records of the type, and no others."""
-        zone = next(zone for zone in (SIGNED, UNSIGNED, REVERSE) if name.endswith(zone))
+        zone = next(zone for zone in ZONES if name.endswith(zone))
         change = dns.update.Update(zone)
         change.delete(name.removesuffix(zone).rstrip(".") or "@", type_)
         for text in texts:
@@ -191,7 +197,7 @@ class Internet:
     def name(self, address: str, host: str) -> None:
         """PTR and forward lead to each other."""
         self.put(pointer_name(Address.parse(address)), "PTR", f"{host}.")
-        self.put(host, "A", address)
+        self.put(host, "A" if Address.parse(address).family == 4 else "AAAA", address)
 
     def let_in(self, domain: str, *holders: bytes) -> None:
         """The domain's record names these holders."""
@@ -199,7 +205,7 @@ class Internet:
         self.put(domain_record_name(domain), "TXT", *texts)
 
     def let_in_network(self, address: str, holder: bytes) -> None:
-        """The reverse zone of the address's /24 names the holder."""
+        """The reverse zone of the address's /24 or /64 names the holder."""
         network = networks_of(Address.parse(address))[1]
         self.put(network.name, "TXT", f'"{holder_text(holder)}"')
 
@@ -229,7 +235,7 @@ class Internet:
 
     def _start_authority(self) -> None:
         (self._directory / "db").mkdir()
-        for zone in (SIGNED, UNSIGNED, REVERSE):
+        for zone in ZONES:
             text = _ZONE.format(zone=zone, address=self.authority.host)
             (self._directory / f"{zone}.zone").write_text(text)
         settings = _KNOT.format(
@@ -239,12 +245,13 @@ class Internet:
             signed=SIGNED,
             unsigned=UNSIGNED,
             reverse=REVERSE,
+            reverse6=REVERSE6,
         )
         self._start("knotd", self.authority, settings, [])
 
     def _start_resolver(self, server: Endpoint, anchor: str) -> subprocess.Popen[bytes]:
         # Nobody is at .9: what stands there fails.
-        zones = [(zone, self.authority.host) for zone in (SIGNED, UNSIGNED, REVERSE)]
+        zones = [(zone, self.authority.host) for zone in ZONES]
         stubs = "".join(
             _STUB.format(zone=zone, server=host, port=PORT)
             for zone, host in [*zones, (BROKEN, f"{self.network}.9")]
@@ -255,6 +262,8 @@ class Internet:
             directory=self._directory,
             anchor=anchor,
             reverse=REVERSE,
+            reverse6=REVERSE6,
+            local6=pointer_name(Address.parse("::1")),
             unsigned=UNSIGNED,
             broken=BROKEN,
             stubs=stubs,

@@ -105,11 +105,14 @@ class LogBuilder:
         holder_id: bytes = HOLDER_ID,
         status: Status = Status.ACTIVE,
         reason: str = "",
+        verified_ms: int = 0,
     ) -> bytes:
         """Put a registration; returns its state key."""
         if isinstance(address, str):
             address = Address.parse(address)
-        registration = Registration(holder_id, host, domain, status, self._next_ms(), reason)
+        registration = Registration(
+            holder_id, host, domain, status, self._next_ms(), reason, verified_ms
+        )
         return self.put(Kind.REGISTRATION, address.packed, registration.encode())
 
     def put_holder(

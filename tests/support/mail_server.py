@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from tests.support.receiving import (
+    BARE_POSTMASTER,
     OWN_NETWORK,
     POSTMASTER,
     RECIPIENT,
@@ -31,6 +32,8 @@ STOP_SECONDS: Final = 30.0
 SHELL_SECONDS: Final = 120.0
 ACCEPTED: Final = "accepted"
 REFUSED: Final = "rcpt 550"
+# sendmail listens no more while the machine has much to do, which says nothing here.
+UNDER_LOAD: Final = "define(`confREFUSE_LA', `1000')dnl\ndefine(`confQUEUE_LA', `1000')dnl\n"
 FAILURES: Final = (Fault.SERVFAIL, Fault.REFUSED, Fault.TIMEOUT)
 
 
@@ -93,6 +96,7 @@ def exempt_outcomes(credentials: str = "") -> dict[str, str]:
     """What those see who are never refused for not being registered."""
     seen = {
         "postmaster": deliver(UNREGISTERED_IPV4, POSTMASTER).outcome,
+        "bare postmaster": deliver(UNREGISTERED_IPV4, BARE_POSTMASTER).outcome,
         "own network": deliver(OWN_NETWORK).outcome,
         "loopback": deliver(SERVER).outcome,
     }

@@ -70,6 +70,7 @@ class Mirror:
     ) -> None:
         self.rounds = 0
         authority, network = Authority.create("test", datetime.now(UTC)), loopback_network()
+        self.authority = authority
         self.upstream = UpstreamServer(log_of(0), authority, f"{network}.10")
         directory, address = root / "mirror", f"{network}.11"
         write_secondary(
@@ -106,6 +107,7 @@ class Mirror:
         with self.upstream.changing() as upstream:
             upstream.log = log_of(self.rounds)
             upstream.lie = upstream.checkpoint = upstream.snapshot = b""
+            upstream.roots = []
             upstream.is_away = False
 
     def go_on(self, rounds: int = 1) -> None:
@@ -144,8 +146,9 @@ class Mirror:
         layout = self.probe.settings.layout
         with self.probe.store() as store:
             current = store.get(layout.current).value
-        assert current is not None
-        return layout.generation(int(current))
+        generation = layout.served(current)
+        assert generation is not None
+        return generation
 
     def cursor(self) -> bytes | None:
         """What etcd holds, as signed."""

@@ -226,6 +226,11 @@ def forget_cookie(query: Message, response: Message, _: str) -> None:
         response.use_edns(0)
 
 
+def without_text(query: Message, response: Message, _: str) -> None:
+    if asked(query) == (ZONE, dns.rdatatype.TXT) and query.edns >= 0:
+        response.answer.clear()
+
+
 LONG_SOA = "a.ns.nic.example. hostmaster.nic.example. 7 3600 600 1209600 3600"
 FORMERR, NOERROR = dns.rcode.FORMERR, dns.rcode.NOERROR
 
@@ -329,6 +334,22 @@ FAULTS = {
         intercepting(lambda wire: wire[-11:-7] == b"\0\x0a\0\7", NOERROR),
         "cookie-malformed",
         "for a cookie of 7 bytes",
+    ),
+    "FORMERR at a cookie without a question": Fault(
+        intercepting(lambda wire: len(wire) > 12 and wire[4:12] == b"\0\0\0\0\0\0\0\1", FORMERR),
+        "cookie-alone",
+        "expected NOERROR for a cookie without a question; came FORMERR",
+    ),
+    "another reason for refusing": Fault(
+        setting(refused_because=dns.edns.EDECode.PROHIBITED),
+        "extended-error",
+        "expected extended error 20 with REFUSED; came 18",
+    ),
+    "lets somebody issue certificates": Fault(
+        put(ZONE, 300, "CAA", '0 issue "ca.example"'), "no-certificates", "came NOERROR; answer CAA"
+    ),
+    "does not say what the zone is": Fault(
+        amending(without_text), "zone-text", "expected a text for smtpnic.example."
     ),
     "NXDOMAIN for AAAA at an IPv4 name": Fault(
         amending(name_error_for_other_type), "other-type", "came NXDOMAIN"

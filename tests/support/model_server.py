@@ -36,7 +36,6 @@ LIST_ZONE = dns.name.from_text("list.smtpnic.example.")
 UNLISTED_ZONE = dns.name.from_text("unlisted.smtpnic.example.")
 REGISTERED = Address.parse("203.0.113.25")
 SERVER_COOKIE_HASH = b"dnscheck"
-SECONDS = 5.0
 
 Records = dict[tuple[dns.name.Name, dns.rdatatype.RdataType], dns.rrset.RRset]
 
@@ -51,13 +50,33 @@ class Model:
     amend_bytes: Callable[[bytes, bytes, str], bytes | None] = lambda _query, answer, _how: answer
     # What is said in place of an answer, before anything is looked at.
     intercept: Callable[[bytes, str], bytes | None] = lambda *_: None
+    refused_because: dns.edns.EDECode = dns.edns.EDECode.NOT_AUTHORITATIVE
     truncates: bool = True
     queries_a_connection: int = 1 << 16
     queries_a_segment: int = 1 << 16
     needs_whole_segments: bool = False
+    # How often in a row the same question is answered over UDP, and what is said beyond that.
+    answers_in_a_row: int = 1 << 16
+    beyond: Callable[[bytes, bytes], bytes | None] = lambda query, _answer: cut(query)
+    exempts_cookies: bool = True
+    # What a TCP connection may take, and how many are served at once.
+    idle_seconds: float = 0.3
+    query_seconds: float = 1.0
+    connections_served: int = 1 << 16
+    _asked_last: tuple[bytes, int] = (b"", 0)
 
     def answer(self, wire: bytes, transport: str) -> bytes | None:
         """The answer to send; None for silence."""
+        answer = self._answer(wire, transport)
+        if answer is None or transport != "udp":
+            return answer
+        last, times = self._asked_last
+        self._asked_last = wire[2:], times + 1 if last == wire[2:] else 1
+        is_known = self.exempts_cookies and SERVER_COOKIE_HASH in wire
+        is_within = self._asked_last[1] <= self.answers_in_a_row
+        return answer if is_within or is_known else self.beyond(wire, answer)
+
+    def _answer(self, wire: bytes, transport: str) -> bytes | None:
         said = self.intercept(wire, transport)
         if said is not None:
             return said
@@ -67,7 +86,7 @@ class Model:
         if opcode != 0:
             return bare(wire, dns.rcode.NOTIMP)
         if wire[4:6] != b"\0\1":
-            return bare(wire, dns.rcode.FORMERR)
+            return self._give_cookie(wire)
         try:
             query = dns.message.from_wire(wire)
             cookie = cookie_of(query)
@@ -79,6 +98,20 @@ class Model:
         self._settle_edns(query, response, cookie)
         self.amend(query, response, transport)
         return self.amend_bytes(wire, self._pack(query, response, transport), transport)
+
+    def _give_cookie(self, wire: bytes) -> bytes:
+        """For a cookie without a question (RFC 7873, 5.4); FORMERR for all else."""
+        try:
+            query = dns.message.from_wire(wire)
+            cookie = cookie_of(query)
+        except (dns.exception.DNSException, ValueError):
+            return bare(wire, dns.rcode.FORMERR)
+        if query.question or not cookie:
+            return bare(wire, dns.rcode.FORMERR)
+        response = dns.message.Message(id=query.id)
+        response.flags = dns.flags.QR
+        self._settle_edns(query, response, cookie)
+        return response.to_wire()
 
     def _pack(self, query: dns.message.Message, response: dns.message.Message, how: str) -> bytes:
         limit = 65535
@@ -104,6 +137,8 @@ class Model:
         if cookie:
             server = struct.pack("!B3xI8s", 1, int(time.time()), SERVER_COOKIE_HASH)
             options.append(dns.edns.GenericOption(dns.edns.OptionType.COOKIE, cookie[:8] + server))
+        if response.rcode() == dns.rcode.REFUSED and query.question:
+            options.append(dns.edns.EDEOption(self.refused_because))
         flags = query.ednsflags & dns.flags.DO
         rcode = response.rcode()
         response.use_edns(0, flags, 1232, options=options)
@@ -158,6 +193,7 @@ def new_model() -> Model:
     for zone in (ZONE, LIST_ZONE, UNLISTED_ZONE):
         add(zone, 60, "SOA", "a.ns.nic.example. hostmaster.nic.example. 7 3600 600 1209600 60")
         add(zone, 300, "NS", "a.ns.nic.example.", "b.ns.nic.example.")
+    add(ZONE, 300, "CAA", '0 issue ";"')
     add(ZONE, 300, "TXT", " ".join(f'"{letter * 200}"' for letter in "abc"))
     own = below(dashed(REGISTERED), ZONE)
     add(own, 300, "A", str(REGISTERED))
@@ -181,6 +217,11 @@ def bare(wire: bytes, rcode: dns.rcode.Rcode) -> bytes:
     """A header alone that answers `wire`."""
     flags = struct.pack("!BB", 0x80 | wire[2] & 0x79, int(rcode))
     return wire[:2] + flags + bytes(8)
+
+
+def cut(wire: bytes) -> bytes:
+    """TC and the question alone, in answer to `wire`."""
+    return wire[:2] + b"\x86\0\0\1" + bytes(6) + wire[12 : wire.index(0, 12) + 5]
 
 
 def cookie_of(query: dns.message.Message) -> bytes:
@@ -209,15 +250,31 @@ class _TcpHandler(socketserver.BaseRequestHandler):
     request: socket.socket
 
     def handle(self) -> None:
+        with self.server.one_more() as count:
+            if count > self.server.model.connections_served:
+                # In silence, until the client goes.
+                while self.request.recv(65535):
+                    continue
+                return
+            self._serve()
+
+    def _serve(self) -> None:
         model, received, answered = self.server.model, b"", 0
-        self.request.settimeout(SECONDS)
+        began = time.monotonic()
         while answered < model.queries_a_connection:
+            seconds = model.idle_seconds
+            if received:
+                left = began + model.query_seconds - time.monotonic()
+                seconds = min(seconds, max(left, 0.001))
+            self.request.settimeout(seconds)
             try:
                 part = self.request.recv(65535)
             except OSError:
                 return
             if not part:
                 return
+            if not received:
+                began = time.monotonic()
             received += part
             taken = 0
             while (query := _first(received)) is not None:
@@ -253,10 +310,25 @@ class _UdpServer(socketserver.UDPServer):
 
 class _TcpServer(socketserver.ThreadingTCPServer):
     daemon_threads = True
+    request_queue_size = 128
 
     def __init__(self, address: tuple[str, int], model: Model) -> None:
         self.model = model
+        self._open = 0
+        self._lock = threading.Lock()
         super().__init__(address, _TcpHandler)
+
+    @contextmanager
+    def one_more(self) -> Iterator[int]:
+        """How many connections are open with this one."""
+        with self._lock:
+            self._open += 1
+            count = self._open
+        try:
+            yield count
+        finally:
+            with self._lock:
+                self._open -= 1
 
     def handle_error(self, request: object, client_address: object) -> None:
         """A client that leaves early is none."""

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-import math
 import os
 import shutil
 import subprocess
 import tempfile
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,11 +16,10 @@ import dns.query
 
 from lab.cluster import loopback_network
 from node.endpoint import Endpoint
-from secondary.dns.pure.answering import FastPath
-from secondary.dns.pure.udp import pure_listeners
-from secondary.dns.rate_limit import KEY_BYTES, RateLimiter, RateLimits
-from secondary.dns.server import DnsServer, LimitedAnswers
-from tests.support.responding import TABLE, make_responder
+from secondary.dns.implementation import Implementation
+from secondary.dns.rate_limit import RateLimits
+from tests.support.fast_path import LISTED_ADDRESSES
+from tests.support.served_dns import Served, running
 from tests.support.wait import wait_until
 
 FOREIGN_ZONE = "example.org"
@@ -52,7 +48,8 @@ server:
   xfrdir: "{directory}"
   zonelistfile: "{directory}/zone.list"
   answer-cookie: yes
-  rrl-ratelimit: 0
+  rrl-ratelimit: {limit}
+  rrl-slip: {slip}
 remote-control:
   control-enable: no
 zone:
@@ -79,9 +76,9 @@ zone:
 
 
 @contextmanager
-def nsd() -> Iterator[Endpoint]:
-    """NSD, with cookies and without rate limits."""
-    with _running("nsd", "-d", _NSD) as server:
+def nsd(*, limit: int = 0, slip: int = 2) -> Iterator[Endpoint]:
+    """NSD, with cookies; 0 is no rate limit, of `slip` answers beyond it one says TC."""
+    with _running("nsd", "-d", _NSD, limit=limit, slip=slip) as server:
         yield server
 
 
@@ -93,7 +90,7 @@ def knot() -> Iterator[Endpoint]:
 
 
 @contextmanager
-def _running(program: str, option: str, settings: str) -> Iterator[Endpoint]:
+def _running(program: str, option: str, settings: str, **values: object) -> Iterator[Endpoint]:
     # A UNIX socket in pytest's directories has too long a path.
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
@@ -101,7 +98,7 @@ def _running(program: str, option: str, settings: str) -> Iterator[Endpoint]:
         (directory / "zone").write_text(_ZONE_FILE)
         file = directory / "settings"
         text = settings.format(
-            address=server.host, port=PORT, directory=directory, zone=FOREIGN_ZONE
+            address=server.host, port=PORT, directory=directory, zone=FOREIGN_ZONE, **values
         )
         file.write_text(text)
         path = shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin")
@@ -126,23 +123,11 @@ def _answers(server: Endpoint) -> bool:
 
 
 @contextmanager
-def own_server() -> Iterator[tuple[Endpoint, str]]:
-    """Our transports and responder over a small table, and an address that is registered."""
+def own_server(implementation: Implementation) -> Iterator[tuple[Endpoint, str]]:
+    """Our transports and responder over a small table, and an address that is registered.
 
-    # The table is of one day in the past; cookies have to be of now.
-    responder = make_responder(max_silence_seconds=math.inf)
-
-    answers = LimitedAnswers(responder, RateLimiter(RateLimits(0, 0, 0), bytes(KEY_BYTES)))
-    listen_udp = pure_listeners(FastPath(responder, answers.limiter), lambda: TABLE)
-    server = DnsServer([Endpoint(f"{loopback_network()}.1", 0)], answers, listen_udp)
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-    asyncio.run_coroutine_threadsafe(server.start(), loop).result(SECONDS)
-    try:
-        yield server.udp[0].endpoint, "192.0.2.36"
-    finally:
-        asyncio.run_coroutine_threadsafe(server.stop(), loop).result(SECONDS)
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        loop.close()
+    Answers are limited as they are at first.
+    """
+    server = Served(implementation, RateLimits()).server(Endpoint(f"{loopback_network()}.1", 0))
+    with running(server):
+        yield server.udp[0].endpoint, LISTED_ADDRESSES[0]

@@ -24,6 +24,8 @@ MARK: Final = Path("/run/smtpnic-isolated")
 HOST: Final = "mx.receiver.example"
 RECIPIENT: Final = f"root@{HOST}"
 POSTMASTER: Final = f"postmaster@{HOST}"
+# The one recipient that needs no domain (RFC 5321, 4.5.1), in any case (2.3.5).
+BARE_POSTMASTER: Final = "Postmaster"
 
 # Where clients connect to: the server's own address.
 SERVER: Final = "127.0.0.1"

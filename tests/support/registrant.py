@@ -84,6 +84,17 @@ class Registrant:
         return self.stub.Withdraw(request, timeout=RPC_SECONDS).receipt.index
 
 
+def try_register(registrant: Registrant, address: str) -> bool:
+    """Registers through a channel that may still be finding the primary again."""
+    try:
+        registrant.register(address)
+    except grpc.RpcError as error:
+        if error.code() is not grpc.StatusCode.UNAVAILABLE:
+            raise
+        return False
+    return True
+
+
 def secure_channel(target: str, ca: Path, server_name: str = "localhost") -> grpc.Channel:
     """A TLS channel that trusts only `ca`."""
     credentials = grpc.ssl_channel_credentials(ca.read_bytes())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dns.message
 
+from registry.address import Address
 from registry.kinds import Status
 from secondary.dns.cookies import ServerCookies
 from secondary.dns.dashed_zone import DashedNames
@@ -11,6 +12,7 @@ from secondary.dns.identity import Identity
 from secondary.dns.list_zone import ListedNames
 from secondary.dns.reply import Transport
 from secondary.dns.responder import Responder
+from secondary.dns.server_zone import ServerNames
 from secondary.dns.table import DictTable, NameTable
 from secondary.dns.unlisted_zone import UnlistedNames
 from secondary.dns.zone import Contents, Zone, ZoneNames
@@ -20,7 +22,6 @@ from tests.support.views import NOW_S, put_registration, registration, standing
 
 NAME_SERVERS = ("a.ns.nic.example", "b.ns.nic.example")
 HOSTMASTER = "hostmaster.smtpnic.example"
-MAX_SILENCE_SECONDS = 14 * 86400
 V4 = "192-0-2-36.smtpnic.example."
 V6 = "2001-0db8-0000-0000-0000-0000-0000-0036.smtpnic.example."
 
@@ -61,23 +62,36 @@ def three_zones(name_servers: tuple[str, ...] = NAME_SERVERS) -> Zones:
     )
 
 
+def server_zone(origin: str = "nic.example") -> Zone:
+    """The zone that the name servers stand in, with two stable ones of its own."""
+    stable = {
+        f"ns1.{origin}": (Address.parse("192.0.2.1"), Address.parse("2001:db8::1")),
+        "ns2.example.net": (Address.parse("192.0.2.2"),),
+    }
+    contents = ServerNames(origin, NAME_SERVERS, stable, 300)
+    return Zone(ZoneNames(origin, tuple(stable), HOSTMASTER, holds_servers=True), contents)
+
+
+def four_zones() -> Zones:
+    """The three and the servers' own."""
+    return Zones([*three_zones().all, server_zone()])
+
+
 def make_responder(
     table: NameTable | None = TABLE,
     *,
     zones: Zones | None = None,
     cookies: ServerCookies = COOKIES,
     identity: Identity | None = None,
-    max_silence_seconds: float = MAX_SILENCE_SECONDS,
     condition: Condition = Condition.GOOD,
 ) -> Responder:
     """A responder over `table`, which says nothing of itself unless it is given an identity."""
     return Responder(
         zones or three_zones(),
         lambda: table,
-        max_silence_seconds=max_silence_seconds,
         cookies=cookies,
         identity=identity or Identity(),
-        condition=lambda: condition,
+        condition=lambda _: condition,
     )
 
 

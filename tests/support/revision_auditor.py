@@ -21,7 +21,7 @@ from registry.state_tree import StateTree
 from secondary.cursor import Cursor, Position
 from secondary.etcd import EtcdStore
 from secondary.etcd_values import EtcdCompacted, EtcdError, Event, Revision
-from secondary.layout import Generation, Layout, Section, parse_number
+from secondary.layout import Generation, Layout, Section
 from tests.support.wait import wait_until
 
 # Between two looks at the whole, of the time that a look takes: the watch sees every revision.
@@ -130,6 +130,10 @@ class RevisionAuditor:
         assert self._current is not None
         return self._copies[self._current]
 
+    def _number(self, value: bytes | None) -> int | None:
+        generation = self._layout.served(value)
+        return generation.number if generation else None
+
     def _newest(self) -> int:
         try:
             return self._store.get(self._layout.current).revision
@@ -166,7 +170,7 @@ class RevisionAuditor:
                 events.setdefault(generation, []).append(event)
             elif event.key == self._layout.current:
                 assert event.value is not None, "readers are told that there is nothing"
-                self._current = parse_number(event.value)
+                self._current = self._number(event.value)
         may_apply = self._current != before
         for generation, changed in events.items():
             copy = self._copies.setdefault(generation.number, Copy())
@@ -194,7 +198,7 @@ class RevisionAuditor:
         """Reads everything at one revision, as a reader that loads."""
         started = time.monotonic()
         current = self._store.get(self._layout.current)
-        number = None if current.value is None else parse_number(current.value)
+        number = self._number(current.value)
         if number is not None:
             generation = self._layout.generation(number)
             copy = Copy()

@@ -47,8 +47,9 @@ class RoleProcess:
         *,
         address: str = "",
         drain_seconds: float = 0.2,
+        more: str = "",
     ) -> None:
-        """Prepare; at a random loopback address if none is given."""
+        """Prepare; at a random loopback address if none is given. `more` are its own settings."""
         self.address = address or f"{loopback_network()}.1"
         self._role = role
         self._settings = directory / f"{role}.toml"
@@ -60,7 +61,7 @@ class RoleProcess:
             f"drain_seconds = {drain_seconds}\n"
             f'[etcd]\nendpoints = ["{etcd}"]\n'
             f'[{role}]\nlisten = "{self.address}:{SERVICE_PORT}"\n'
-            f'http = "{self.address}:{HTTP_PORT}"\n'
+            f'http = "{self.address}:{HTTP_PORT}"\n{more}'
         )
         self._process: subprocess.Popen[bytes] | None = None
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 
+from primary.board_changes import BoardChange
 from primary.changes import Change, CreateHolder, Register, Update, UpdateHolder, Withdraw
 from primary.checkpoint_file import CheckpointFile
 from primary.log_signer import LogSigner
@@ -20,6 +21,7 @@ from registry.batch import Batch
 from registry.contact import ContactValue
 from registry.entry import Entry
 from registry.errors import Problem
+from registry.holder import holder_id_of
 from registry.kinds import ContactField, Kind
 from registry.merkle import CompactRange
 from registry.note import Signer
@@ -61,8 +63,8 @@ class Person:
 
     @property
     def holder_id(self) -> bytes:
-        """Derived from the name."""
-        return sha256(self.name.encode()).digest()[:16]
+        """Derived from the key."""
+        return holder_id_of(self.key)
 
     @property
     def key(self) -> bytes:
@@ -146,7 +148,14 @@ class Log:
 
     def open(self) -> Sequencer:
         """Opens the log, as a start of the primary does."""
-        self.sequencer = self.other_sequencer(self.store, CheckpointFile(self.checkpoint_path))
+        self.trust = self.log_signer()
+        self.sequencer = open_sequencer(
+            self.store,
+            self.trust,
+            CheckpointFile(self.checkpoint_path),
+            self.policy,
+            clock=lambda: self.now_ms,
+        )
         return self.sequencer
 
     def other_sequencer(self, store: Store, checkpoint_file: CheckpointFile) -> Sequencer:
@@ -179,7 +188,7 @@ class Log:
         """A connection of one's own to the SQLite file."""
         return sqlite3.connect(self.directory / "registry.sqlite3")
 
-    def commit(self, *changes: Change) -> list[int | Problem]:
+    def commit(self, *changes: Change | BoardChange) -> list[int | Problem]:
         """What becomes of the changes; every batch is verified as a mirror would."""
         outcomes: list[int | Problem] = []
         for part in _parts(changes):
@@ -198,14 +207,14 @@ class Log:
         head = self.sequencer.head
         assert (self.replay.size, self.replay.root) == (head.size, head.root)
 
-    def versions(self, *changes: Change) -> list[int]:
+    def versions(self, *changes: Change | BoardChange) -> list[int]:
         """The versions that the changes lead to; none may be refused."""
         outcomes = self.commit(*changes)
         versions = [outcome for outcome in outcomes if isinstance(outcome, int)]
         assert len(versions) == len(changes), outcomes
         return versions
 
-    def codes(self, *changes: Change) -> list[str]:
+    def codes(self, *changes: Change | BoardChange) -> list[str]:
         """The codes of the problems; empty where a change was granted."""
         return [
             outcome.code if isinstance(outcome, Problem) else ""
@@ -221,6 +230,8 @@ def new_log(directory: Path, url: str = "") -> Log:
     return log
 
 
-def _parts(changes: tuple[Change, ...]) -> Iterable[tuple[Change, ...]]:
+def _parts(
+    changes: tuple[Change | BoardChange, ...],
+) -> Iterable[tuple[Change | BoardChange, ...]]:
     step = MAX_CHANGES_PER_COMMIT
     return [changes[at : at + step] for at in range(0, len(changes), step)]

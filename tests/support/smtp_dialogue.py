@@ -61,8 +61,9 @@ def send_mail(
         f"MAIL FROM:<{SENDER}>",
         f"RCPT TO:<{recipient}>",
         "DATA",
-        f"From: {SENDER}\r\nTo: {recipient}\r\nSubject: a test\r\nMessage-ID: <1@sender.example>"
-        "\r\n\r\nHello.\r\n.",
+        # A recipient may have no domain, and a header may not.
+        f"From: {SENDER}\r\nTo: undisclosed-recipients:;\r\nSubject: a test\r\n"
+        "Message-ID: <1@sender.example>\r\n\r\nHello.\r\n.",
     ]
     with (
         socket.create_connection((server, port), REPLY_SECONDS, (source, 0)) as connection,

@@ -15,12 +15,12 @@ from registry.entry import Entry
 from registry.errors import (
     LimitError,
     MalformedError,
+    NewerLogError,
     ProofError,
     RootMismatchError,
     SequenceError,
     SignatureError,
     StateMismatchError,
-    UnknownCriticalKindError,
     VerificationError,
 )
 from registry.kinds import Kind, Operation
@@ -248,7 +248,7 @@ TAMPERING: Final[list[tuple[Tamper, type[VerificationError]]]] = [
     (opening_of_nothing, ProofError),
     (opening_beside_registration, MalformedError),
     (malformed_opening, MalformedError),
-    (critical_kind, UnknownCriticalKindError),
+    (critical_kind, NewerLogError),
     (no_state_entry, MalformedError),
     (two_state_entries, MalformedError),
     (state_delete, MalformedError),

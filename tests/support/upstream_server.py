@@ -17,7 +17,7 @@ from typing import Any
 import grpc
 
 from node.tls import SERVER_OPTIONS, Identity
-from primary.pki import Authority, Names
+from primary.pki import Authority, Names, authority_digest
 from registry.merkle import CompactRange, leaf_hash
 from registry.root_chain import later_roots
 from registry.snapshot import snapshot_name
@@ -38,9 +38,10 @@ Handler = Callable[[Any, grpc.ServicerContext], Any]
 class UpstreamServer:
     """Serves `log`; everything may be changed at any time within `changing`."""
 
-    def __init__(self, log: LogBuilder, authority: Authority, address: str) -> None:
-        """Listens at a free port of this address, and answers at once."""
+    def __init__(self, log: LogBuilder, authority: Authority, address: str, port: int = 0) -> None:
+        """Listens at a port of this address, a free one at first, and answers at once."""
         self.log = log
+        self._authority = authority_digest(authority.identity.certificate)
         # What a subscriber is sent at the end of the log, or when it has another, each time.
         self.lie = b""
         self.is_away = False
@@ -48,6 +49,10 @@ class UpstreamServer:
         # In place of the honest checkpoint, and the honest snapshot file.
         self.checkpoint = b""
         self.snapshot = b""
+        # How often it was asked for anything.
+        self.calls = 0
+        # After the honest roots.
+        self.roots: list[bytes] = []
         # After so many bytes each reading of a snapshot breaks off; and where they began.
         self.break_after: int | None = None
         self.offsets: list[int] = []
@@ -56,7 +61,7 @@ class UpstreamServer:
         self._server = grpc.server(ThreadPoolExecutor(THREADS, "upstream"), options=SERVER_OPTIONS)
         self._server.add_generic_rpc_handlers((self._handlers(),))
         identity = authority.issue_server(Names.parse([], [address]), datetime.now(UTC))
-        port = self._server.add_secure_port(f"{address}:0", _credentials(authority, identity))
+        port = self._server.add_secure_port(f"{address}:{port}", _credentials(authority, identity))
         self.endpoint = f"{address}:{port}"
         self._server.start()
 
@@ -115,10 +120,10 @@ class UpstreamServer:
         log = self.log
         root = self._root_at(position.size) if position.size <= log.size else b""
         if root != position.root or position.size == log.size:
-            if position.is_told:
-                return b""
             event = self.lie or (b"" if root == position.root else self._fork(root))
-            position.is_told = bool(event)
+            if event == position.told:
+                return b""
+            position.told = event
             return event
         if log.size - position.size > self.stream_limit:
             needed = self.needed_snapshot(self.snapshot)
@@ -136,8 +141,11 @@ class UpstreamServer:
     def _get_roots(self, request: pb.GetRootsRequest, context: grpc.ServicerContext) -> bytes:
         with self._condition:
             self._check(context)
-            roots = later_roots(chain_of(self.log.signer, self.log.cosigner), request.after)
-        return pb.GetRootsResponse(roots=roots).SerializeToString()
+            roots = later_roots(
+                chain_of(self.log.signer, self.log.cosigner, self._authority), request.after
+            )
+            lies = self.roots if not roots else []
+        return pb.GetRootsResponse(roots=[*roots, *lies]).SerializeToString()
 
     def _get_checkpoint(
         self, _request: pb.GetCheckpointRequest, context: grpc.ServicerContext
@@ -177,6 +185,7 @@ class UpstreamServer:
             yield pb.Tile(id=tile, hashes=hashes).SerializeToString()
 
     def _check(self, context: grpc.ServicerContext) -> None:
+        self.calls += 1
         if self.is_away:
             context.abort(grpc.StatusCode.UNAVAILABLE, "away")
 
@@ -189,12 +198,12 @@ class UpstreamServer:
 
 
 class _Position:
-    """Where a subscriber stands, and whether it was told all that there is to say there."""
+    """Where a subscriber stands, and what it was told there last."""
 
     def __init__(self, size: int, root: bytes) -> None:
         self.size = size
         self.root = root
-        self.is_told = False
+        self.told = b""
 
 
 def response(batch: bytes) -> bytes:
@@ -235,9 +244,10 @@ def write_secondary(
     (directory / "node.pem").write_bytes(identity.certificate)
     (directory / "node.key").write_bytes(identity.key)
     (directory / "node.key").chmod(0o600)
+    digest = authority_digest(authority.identity.certificate)
     lines = [
         'name = "mirror"',
-        f'root_file = "{pin_file(log, directory)}"',
+        f'root_file = "{pin_file(log, directory, digest)}"',
         f'upstream = "{upstream}"',
         *_table("follower", http=f"{address}:7450"),
         *_table("dns", listen=f"{address}:5353", http=f"{address}:7451"),

@@ -21,6 +21,7 @@ from registry.decision import (
     OfRegistration,
     Remove,
     Restore,
+    SetLapses,
     SetPolicy,
     Suspend,
 )
@@ -54,6 +55,8 @@ ACTS: tuple[Act, ...] = (
     Remove("mirror-1.example.org"),
     SetPolicy("staleness-seconds", 30 * DAY),
     ExtendStaleness(EXPIRES_S),
+    SetLapses(True, START_MS // 1000 + 7 * DAY),
+    SetLapses(False, START_MS // 1000 + 7 * DAY),
 )
 
 
@@ -101,6 +104,19 @@ def test_any_text_is_a_decision_or_malformed(text: str, at: int, character: str)
         except MalformedError:
             continue
         assert parsed.text() == candidate
+
+
+def test_lapses_are_let_go_or_kept_for_a_while() -> None:
+    """What was decided last holds until its time, and then the usual limit again."""
+    until_s = START_MS // 1000 + 7 * DAY
+    now, decided = board(), [SetLapses(True, until_s), SetLapses(False, until_s - DAY)]
+    assert now.lapses_at(until_s - 1) is None
+    for act in decided:
+        now = now.after(decision_entry(a_decision(act)))
+        assert now.lapses_at(until_s - DAY - 1) == act
+    assert now.lapses_at(until_s - DAY) is None
+    with pytest.raises(MalformedError, match="up to 30 days"):
+        a_decision(SetLapses(True, until_s + 30 * DAY))
 
 
 @pytest.mark.parametrize("act", ACTS[:3])
@@ -184,12 +200,24 @@ def test_roots_in_the_log_have_no_gap() -> None:
         board().after(Entry(Kind.ROOT, root_key(1), Operation.DELETE, True, START_MS, b""))
 
 
+def test_a_removal_is_remembered_with_its_time() -> None:
+    """The last one counts; another admission lets nobody follow who has not joined anew."""
+    made = board()
+    acts: tuple[Act, ...] = (Remove("m"), Admit("m"), Remove("m"), Admit("m"))
+    for number, act in enumerate(acts):
+        decided = replace(a_decision(act), reason=f"number {number}")
+        made = made.after(decision_entry(decided, time_ms=START_MS + number))
+    assert {"m": START_MS + 2} == made.removals
+    assert frozenset({"m"}) == made.mirrors
+
+
 def test_a_board_is_restored_from_records() -> None:
     """From roots and decisions in any order comes the same board as by replay."""
     entries = [
         root_entry(sign_root(first_root())),
         decision_entry(a_decision(ACTS[2])),
         decision_entry(a_decision(ACTS[7])),
+        decision_entry(a_decision(Remove("mirror-1")), time_ms=START_MS + 9),
         root_entry(sign_root(next_root(first_root())), 2),
     ]
     replayed = Board.begin(a_chain())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 
 import pytest
 from hypothesis import given
@@ -178,3 +179,26 @@ def test_a_commitment_of_another_length_is_malformed(length: int) -> None:
     """A digest has 32 bytes."""
     with pytest.raises(MalformedError):
         Commitment(ContactField.NAME, bytes(length))
+
+
+@pytest.mark.parametrize(
+    ("number", "whole"),
+    [
+        ("+41 (0)44 668 18 00", "+41446681800"),
+        ("+44 (0) 20 7946 0018", "+442079460018"),
+        ("+1 (202) 555-0123", ""),
+        ("+39 06 698 12345", ""),
+    ],
+)
+def test_a_telephone_number_is_reached_by_its_digits(number: str, whole: str) -> None:
+    """A zero that is dialled within the country alone is refused, with the number as it should be.
+
+    Parentheses are not the fault, and Italy's zero is dialled from everywhere.
+    """
+    value = ContactValue(ContactField.TELEPHONE, number, public=True)
+    if not whole:
+        value.check_dialled()
+        return
+    with pytest.raises(Problem, match=re.escape(whole)) as caught:
+        value.check_dialled()
+    assert caught.value.field == "telephone"

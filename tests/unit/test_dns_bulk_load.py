@@ -8,6 +8,7 @@ import pytest
 
 from registry.address import Address
 from registry.batch import Record, outline_slot
+from registry.content import check_stored
 from registry.entry import Entry
 from registry.errors import RegistryError
 from registry.kinds import Kind, Operation, Status
@@ -73,6 +74,7 @@ def test_same_table_and_tree_of_strange_bytes() -> None:
         table, other = CompiledTable(), CompiledTable()
         try:
             state_key, payload, slot = outline_slot(data)
+            check_stored(state_key, payload, data)
             table.put(state_key, payload, data)
         except (RegistryError, ValueError):
             continue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
+import dns.edns
 import dns.message
 import dns.rdatatype
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from registry.address import Address, special_ranges
 from secondary.dns.cookies import ServerCookies
 from secondary.dns.implementation import Implementation
-from secondary.dns.pure import answering
+from secondary.dns.pure import kept
 from secondary.dns.rate_limit import RateLimits
 from tests.support.fast_path import SECRETS, Both, mutated, random_query
 from tests.support.views import NOW_S, standing
@@ -135,15 +136,6 @@ def test_same_cookies_at_any_time(implementation: Implementation, now: int, age:
     assert fast == slow
 
 
-@both_fast
-def test_an_old_table_is_left_to_the_responder(implementation: Implementation) -> None:
-    """Which says what is wrong."""
-    query = dns.message.make_query("192-0-2-36.smtpnic.example", "A").to_wire()
-    late = NOW_S + 14 * 86400
-    assert BOTH[implementation].ask(query, CLIENTS[0], now=late - 1)[0] is not None
-    assert BOTH[implementation].ask(query, CLIENTS[0], now=late + 1)[0] is None
-
-
 @pytest.mark.parametrize("seed", range(4))
 @both_fast
 def test_what_was_asked_before_does_not_matter(implementation: Implementation, seed: int) -> None:
@@ -165,7 +157,7 @@ def other_label(random: Random, query: bytes) -> bytes:
 
 def test_what_pure_python_keeps_of_queries_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever makes up queries fills no memory, and does not change what others are told."""
-    monkeypatch.setattr(answering, "MAX_KEPT", 20)
+    monkeypatch.setattr(kept, "MAX_KEPT", 20)
     both, random = Both(Implementation.PURE), Random(1)
     for number in range(2000):
         query = dns.message.make_query(
@@ -178,6 +170,25 @@ def test_what_pure_python_keeps_of_queries_is_bounded(monkeypatch: pytest.Monkey
     long = dns.message.make_query(".".join(["a" * 60] * 3), "A").to_wire()
     both.ask(long, CLIENTS[0])
     assert both.ask(long, CLIENTS[0])[0] is not None
+
+
+@pytest.mark.parametrize("sizes", [(8, 8), (8, 24), (24, 24), (24, 8), (16, 8), (8, 16)])
+@both_fast
+def test_of_two_cookies_the_first_counts(
+    implementation: Implementation, sizes: tuple[int, int]
+) -> None:
+    """Whatever the last one is, and whatever was asked with it before (RFC 7873, 5.3)."""
+    both, random = Both(implementation), Random(1)
+    first, last = (random.randbytes(size) for size in sizes)
+    for one, other in ((first, last), (last, first), (first, first), (first, last)):
+        for name in ("192-0-2-36.smtpnic.example", "192-0-2-99.smtpnic.example", "x.example.org"):
+            options: list[dns.edns.Option] = [
+                dns.edns.GenericOption(dns.edns.OptionType.COOKIE, cookie)
+                for cookie in (one, other)
+            ]
+            query = dns.message.make_query(name, "A", use_edns=0, options=options)
+            fast, slow = both.ask(query.to_wire(), CLIENTS[0])
+            assert fast == slow
 
 
 @both_fast

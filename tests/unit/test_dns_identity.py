@@ -16,7 +16,7 @@ from secondary.dns.identity import Identity
 from secondary.dns.rate_limit import RateLimiter, RateLimits
 from secondary.dns.reply import Transport
 from secondary.dns.server import LimitedAnswers, read_cookies
-from secondary.settings import DnsSettings
+from secondary.sections import DnsSettings
 from tests.support.responding import CLIENT, COOKIES, V4, exchange, make_responder
 from tests.support.views import NOW_S
 

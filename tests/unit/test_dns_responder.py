@@ -17,7 +17,6 @@ from secondary.dns.table import DictTable
 from secondary.dns.zone import ZoneNames
 from tests.support.responding import (
     CLIENT,
-    MAX_SILENCE_SECONDS,
     NEVER_LOADED,
     RESPONDER,
     V4,
@@ -213,20 +212,6 @@ class TestFailureIsNoAnswer:
     def test_never_loaded_still_refuses_what_is_not_ours(self) -> None:
         """Outside the zone nothing has to be loaded to know it."""
         assert dns.rcode.REFUSED == ask("example.", responder=NEVER_LOADED).rcode()
-
-    def test_weeks_without_the_registry_are_survived(self) -> None:
-        """P7: until the limit, answers are as ever."""
-        assert dns.rcode.NOERROR == ask(V4, now=NOW_S + MAX_SILENCE_SECONDS).rcode()
-
-    @pytest.mark.parametrize("name", [V4, "192-0-2-99.smtpnic.example."])
-    def test_beyond_the_limit_is_servfail(self, name: str) -> None:
-        """P7: after it, SERVFAIL with EDE 24, for registered names and others."""
-        query = dns.message.make_query(name, "A", use_edns=0)
-
-        response = exchange(query, now=NOW_S + MAX_SILENCE_SECONDS + 1)
-
-        assert dns.rcode.SERVFAIL == response.rcode()
-        assert 24 == extended_error(response)
 
     def test_without_edns_no_extended_error(self) -> None:
         """A server that did not ask with EDNS gets no OPT record, whatever the error."""

@@ -24,6 +24,7 @@ SUFFIXES = {
     "GaugeMetricFamily": "",
     "_gauge": "",
     "Histogram": "",
+    "HistogramMetricFamily": "",
     "Counter": "_total",
     "CounterMetricFamily": "_total",
     "_count": "_total",
@@ -129,21 +130,40 @@ def test_every_metric_that_is_named_is_there() -> None:
     assert set() == named - set(metric_names())
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "../README.md",
-        "../CONTRIBUTING.md",
-        "registering.md",
-        "cli.md",
-        "design.md",
-        "operations.md",
-        "decisions/README.md",
-    ],
-)
-def test_links_lead_somewhere(name: str) -> None:
-    """A link to a file in the project is one that is there."""
-    path = ROOT / "docs" / name
-    links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", path.read_text(encoding="utf-8"))
+def pages() -> list[str]:
+    """Every Markdown file of the project, not those of what is installed or built beside it."""
+    own = [path for path in ROOT.iterdir() if path.name != "build" and path.name[0] != "."]
+    below = [page for folder in own if folder.is_dir() for page in folder.rglob("*.md")]
+    found = [*below, *(path for path in own if path.suffix == ".md")]
+    return sorted(str(path.relative_to(ROOT)) for path in found)
 
-    assert [] == [link for link in links if not (path.parent / link).exists()]
+
+def anchors(page: Path) -> set[str]:
+    """What a link can point to in a page: its headings, as renderers of Markdown name them."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", each.lower()).strip().replace(" ", "-") for each in headings}
+
+
+@pytest.mark.parametrize("name", pages())
+def test_links_lead_somewhere(name: str) -> None:
+    """A link within the project is to a file that is there, and to a heading that it has."""
+    page = ROOT / name
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+    links = re.findall(r"\]\(([^)#:\s]*)(?:#([^)\s]*))?\)", text)
+    for link, anchor in links:
+        target = (page.parent / link) if link else page
+        assert target.exists(), link
+        if anchor and target.suffix == ".md":
+            assert anchor in anchors(target), f"{link}#{anchor}"
+
+
+def test_the_tests_of_the_threat_model_exist() -> None:
+    """Each test that the threat model names is there, under that name."""
+    named = re.findall(
+        r"(?<!tests/)\b(unit|integration)/([a-z_]+)(?:::([a-z_0-9]+))?", document("threat-model.md")
+    )
+    assert named
+    for kind, file, name in named:
+        tests = (ROOT / "tests" / kind / f"test_{file}.py").read_text(encoding="utf-8")
+        assert re.search(rf"def test_\w*{name}", tests), f"{kind}/{file}::{name}"

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from registry.entry import state_key
 from registry.kinds import Kind
-from secondary.layout import Layout, Place, Section, parse_number
+from secondary import layout
+from secondary.layout import Layout, NewerReplicaError, Place, Section, parse_number
 
 LAYOUT = Layout("/smtpnic")
 GENERATION = LAYOUT.generation(7)
@@ -96,3 +97,30 @@ def test_prefixes_that_are_refused(prefix: str) -> None:
     """A prefix begins with a slash, does not end with one, and is ASCII."""
     with pytest.raises(ValueError, match="expected a form such as /smtpnic"):
         Layout(prefix)
+
+
+@pytest.mark.parametrize("value", [None, b"", b"x", b"0", b"1x", b"-1", b" 2"])
+def test_nothing_is_served_by_what_names_nothing(value: bytes | None) -> None:
+    """A replica that was never loaded, or whose `current` somebody overwrote, is made anew."""
+    assert LAYOUT.served(value) is None
+
+
+def test_what_is_served_names_its_format() -> None:
+    """Format 1, as it was before formats had numbers, is read; a newer one is refused by name."""
+    served = LAYOUT.served(b"12")
+    assert served == LAYOUT.generation(12)
+    assert (b"12", False) == (served.name, served.is_outdated)
+    with pytest.raises(NewerReplicaError, match=r"format 2.*update it"):
+        LAYOUT.served(b"12 2")
+
+
+def test_an_older_format_is_known_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program of a later format reads what is there, and names its own."""
+    monkeypatch.setattr(layout, "FORMAT", 3)
+    for value, number in ((b"12", 1), (b"12 2", 2)):
+        served = LAYOUT.served(value)
+        assert served is not None
+        assert (number, True, value) == (served.format, served.is_outdated, served.name)
+    current = LAYOUT.generation(12)
+    assert (3, b"12 3", False) == (current.format, current.name, current.is_outdated)
+    assert LAYOUT.served(b"12 3") == current

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from registry.errors import Problem
-from registry.names import is_canonical, is_within, parse_domain, parse_host
+from registry.names import is_canonical, is_within, parse_domain, parse_host, readable
 from tests.support.strategies import domains
 
 
@@ -120,3 +120,20 @@ def test_within_goes_by_labels(host: str, domain: str) -> None:
     assert is_within(host, domain) == (labels[-len(suffix) :] == suffix)
     assert is_within(f"{host}.{domain}", domain)
     assert not is_within(f"{host}x{domain}", domain)
+
+
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [
+        ("mail.example.org", "mail.example.org"),
+        ("mail.xn--mller-kva.example", "mail.müller.example"),
+        ("xn--fiqs8s.xn--bcher-kva.example", "中国.bücher.example"),
+        # Of the right form, and nothing that can be written.
+        ("xn--0.example.org", "xn--0.example.org"),
+    ],
+)
+def test_a_name_is_read_as_it_is_written(name: str, written: str) -> None:
+    """And parsed again it is the same name."""
+    assert readable(name) == written
+    if written != name:
+        assert parse_host(written, "host") == name

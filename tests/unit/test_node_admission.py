@@ -15,7 +15,8 @@ from google.protobuf.wrappers_pb2 import StringValue
 from grpc import aio
 
 from node import admission
-from node.admission import client_address
+from node.admission import client_address, peer_address
+from node.gate import Gate, NotAdmittedError, Visit, Visits
 from node.listener import Capacity, Listener, Service
 from node.logging import configure
 
@@ -52,11 +53,16 @@ SERVICE = Service(
 )
 
 
-def _run(path: str, scenario: Callable[[aio.Channel], Awaitable[None]]) -> None:
+def _run(
+    path: str,
+    scenario: Callable[[aio.Channel], Awaitable[None]],
+    gate: Gate | None = None,
+) -> None:
     """Runs a scenario against a listener that grants each client two calls."""
 
     async def run() -> None:
-        listener = Listener([SERVICE], Capacity(connections=4, calls=8, calls_per_client=2))
+        capacity = Capacity(connections=4, calls=8, calls_per_client=2)
+        listener = Listener([SERVICE], capacity, gate=gate)
         listener._server.add_insecure_port(path)
         await listener.start()
         try:
@@ -147,3 +153,51 @@ def test_a_fault_is_for_the_log_alone(path: str) -> None:
 def test_a_client_is_its_address(peer: str, client: str) -> None:
     """Whatever its port; of IPv6 it is the network, in which addresses cost nothing."""
     assert client == client_address(peer)
+
+
+class _Gate:
+    """Knows everybody as one, and lets them echo and stream."""
+
+    def __init__(self) -> None:
+        self.visits = Visits()
+
+    async def enter(self, certificate: bytes, method: str) -> Visit:
+        assert b"" == certificate
+        if method.endswith("Fail"):
+            raise NotAdmittedError("this is not yours", is_known=True)
+        return Visit(self.visits, "one")
+
+
+def test_a_gate_lets_in_and_ends_what_it_let_in(path: str) -> None:
+    """Who may not call is told why before the handler is asked; who may no more is cut off in the
+    middle of a stream, and told as well."""
+    gate = _Gate()
+
+    async def scenario(channel: aio.Channel) -> None:
+        refused = await _ask(channel, "Fail", b"")
+        assert (grpc.StatusCode.PERMISSION_DENIED, "this is not yours") == refused
+        assert grpc.StatusCode.OK == (await _ask(channel, "Echo", b""))[0]
+        stream: Any = channel.unary_stream(f"/{NAME}/Forever")
+        call = stream(b"")
+        await call.read()
+        assert ["one"] == gate.visits.names
+        assert 1 == gate.visits.end("one", NotAdmittedError("you are out", is_known=False))
+        assert grpc.StatusCode.UNAUTHENTICATED == await call.code()
+        assert "you are out" == await call.details()
+        assert [] == gate.visits.names
+
+    _run(path, scenario, gate)
+
+
+@pytest.mark.parametrize(
+    ("peer", "address"),
+    [
+        ("ipv4:192.0.2.1:50000", "192.0.2.1"),
+        ("ipv6:%5B2001:db8::1%5D:50000", "2001:db8::1"),
+        ("ipv6:%5B::ffff:192.0.2.1%5D:50000", "192.0.2.1"),
+        ("unix:", "unix"),
+    ],
+)
+def test_the_whole_address_of_a_peer(peer: str, address: str) -> None:
+    """What a certificate is made for, where nothing else was said."""
+    assert address == peer_address(peer)

@@ -87,7 +87,7 @@ def test_other_paths_and_methods() -> None:
         assert (200, "") == get(endpoint, "/livez", "HEAD")
         assert (200, "ok\n") == get(endpoint, "/livez?verbose")
         assert (404, "try /metrics, /livez or /readyz\n") == get(endpoint, "/")
-        assert 501 == get(endpoint, "/livez", "POST")[0]
+        assert 405 == get(endpoint, "/livez", "POST")[0]
 
 
 def test_ipv6_listener() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from pydantic import Field, ValidationError
@@ -20,6 +22,8 @@ class Listen(Section):
 
 class Example(Settings):
     model_config = SettingsConfigDict(env_prefix="SMTPNIC_EXAMPLE_")
+
+    renamed: ClassVar[Mapping[str, str]] = {"hear": "listen"}
 
     origin: str
     data: SettingsPath = Path("data")
@@ -48,6 +52,19 @@ def test_file_gives_values_and_defaults_the_rest(tmp_path: Path) -> None:
     assert 10.0 == settings.idle_seconds
 
 
+def test_the_old_name_of_a_section_leads_to_the_new_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever updates reads what to write, in the file and in the environment."""
+    old = settings_file(tmp_path, 'origin = "a"\n[hear]\npublic = "[::1]:9"\n')
+    with pytest.raises(ConfigurationError, match=r"hear: \[hear\] is called \[listen\] now"):
+        Example.load(old)
+    new = settings_file(tmp_path, 'origin = "a"\n[listen]\npublic = "[::1]:9"\n')
+    monkeypatch.setenv("SMTPNIC_EXAMPLE_HEAR__PUBLIC", "127.0.0.1:2")
+    with pytest.raises(ConfigurationError, match=r"HEAR__PUBLIC: \[hear\] is called \[listen\]"):
+        Example.load(new)
+
+
 def test_default_section_counts_from_the_directory_too(tmp_path: Path) -> None:
     """A table left out of the file behaves as an empty one."""
     absent = Example.load(settings_file(tmp_path, 'origin = "a"\n'))
@@ -70,6 +87,16 @@ def test_environment_stands_above_the_file(tmp_path: Path, monkeypatch: pytest.M
     assert "environment" == settings.origin
     assert Endpoint("127.0.0.1", 2) == settings.listen.public
     assert tmp_path / "a.key" == settings.listen.key
+
+
+def test_the_variable_that_names_the_file_is_no_setting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command line reads it; in the environment it does no harm."""
+    path = settings_file(tmp_path, 'origin = "file"\n')
+    monkeypatch.setenv("SMTPNIC_EXAMPLE_CONFIG", str(path))
+
+    assert "file" == Example.load(path).origin
 
 
 def test_settings_are_frozen(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ HEADER = SnapshotHeader(SignedState(b"note", b"entry", ()), (), 3)
 
 def _records() -> list[Record]:
     keys = [bytes([number]) * 16 for number in range(HEADER.records)]
-    entries = [Entry(Kind.MEMBER, key, Operation.PUT, False, 0, b"payload") for key in keys]
+    entries = [Entry(Kind.POLICY, key, Operation.PUT, False, 0, b"payload") for key in keys]
     return [Record(index, entry.encode()) for index, entry in enumerate(entries)]
 
 

@@ -17,6 +17,8 @@ from primary.opening import check_log
 from primary.store.errors import SchemaError
 from primary.store.store import Store
 from registry.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
+from registry.entry import Entry
+from registry.kinds import Kind, Operation
 from registry.note import Signer
 from tests.support.sequencing import Log, Person, addresses
 
@@ -180,6 +182,15 @@ def test_a_newer_database_is_refused(log: Log) -> None:
         log.open()
     with pytest.raises(SchemaError, match="newer"):
         log.store.migrate()
+
+
+@pytest.mark.parametrize("kind", [Kind.POLICY, 200, 255])
+def test_a_log_that_a_newer_version_wrote_is_refused(log: Log, kind: int) -> None:
+    """A critical entry of a kind that this program does not know, in a schema that it does."""
+    entry = Entry(kind, b"k", Operation.PUT, True, 1, b"").encode().hex()
+    _sql(log, f"UPDATE entries SET entry = x'{entry}' WHERE log_index = 1")
+    _sql(log, f"UPDATE records SET state_key = x'{kind:02x}6b' WHERE log_index = 1")
+    _refused(log, f"critical entry of kind {int(kind)}: update this software")
 
 
 def test_a_database_without_tables_is_refused(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
-from threading import Thread
+from threading import Event, Thread
 
 import pytest
 
@@ -16,6 +16,8 @@ from registry.errors import ForkError
 from registry.fork import ForkEvidence
 from registry.merkle import CompactRange
 from registry.tiles import TILE_WIDTH, TileId, TileReader, compact_range
+from secondary import http_fetch
+from secondary.http_fetch import Deadline, FetchError, fetch
 from secondary.peers import Peers
 from tests.support.logs import NumberedLog
 
@@ -160,7 +162,7 @@ def test_a_peer_that_proves_nothing_does_not_count(watched: Watched) -> None:
     watched.add(other)
     watched.look_twice()
     assert 0.0 == watched.peers.behind_seconds
-    assert all(peer.problem for peer in watched.peers.seen)
+    assert all(peer.problem and peer.seen_s == NOW_S for peer in watched.peers.seen)
 
 
 @pytest.mark.parametrize(
@@ -227,3 +229,72 @@ def test_a_mirror_that_holds_nothing_judges_nothing(watched: Watched, held: Held
     watched.add(Published(LOG, TILE_WIDTH))
     watched.look_twice()
     assert 0.0 == watched.peers.behind_seconds
+
+
+@pytest.mark.parametrize(
+    ("scheme", "head"),
+    [
+        ("http", b"HTTP/1.1 200 OK\r\n\r\n"),
+        ("http", b"HTTP/1.1 200 OK\r\nX: "),
+        # A handshake record (RFC 8446, 5.1) of the largest size, which never becomes whole.
+        ("https", bytes((22, 3, 3, 0x40, 0x00))),
+    ],
+    ids=["body", "headers", "handshake"],
+)
+def test_a_peer_that_drips(scheme: str, head: bytes) -> None:
+    """Byte by byte, handshake, headers or body: all has one deadline, and it is kept."""
+    ended = Event()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        dripping = Thread(target=_drip, args=(listening, head, ended))
+        dripping.start()
+        url = f"{scheme}://127.0.0.1:{listening.getsockname()[1]}/checkpoint"
+        with pytest.raises(FetchError, match=r"within 0\.3 s"):
+            fetch(url, 1000, Deadline(0.3))
+        # The connection was closed under the one who drips.
+        assert ended.wait(20)
+        dripping.join()
+
+
+def _drip(listening: socket.socket, head: bytes, ended: Event) -> None:
+    connection, _ = listening.accept()
+    with connection:
+        connection.recv(4096)
+        connection.sendall(head)
+        while not ended.wait(0.02):
+            try:
+                connection.sendall(b"x")
+            except OSError:
+                ended.set()
+
+
+def test_a_name_that_is_never_resolved(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system's resolver may hang: it is not waited for beyond the deadline, and threads that
+    hang are few."""
+    released = Event()
+
+    def hang(*_: object, **__: object) -> list[object]:
+        released.wait(20)
+        return []
+
+    monkeypatch.setattr(socket, "getaddrinfo", hang)
+    try:
+        for _ in range(http_fetch.MAX_RESOLVING):
+            with pytest.raises(FetchError, match="within"):
+                fetch("http://mirror.example:7445/checkpoint", 1000, Deadline(0.01))
+        with pytest.raises(FetchError, match="too many names"):
+            fetch("http://mirror.example:7445/checkpoint", 1000, Deadline(5))
+    finally:
+        released.set()
+
+
+def test_all_that_a_peer_is_asked_in_a_look_has_one_deadline(held: Held) -> None:
+    """However many tiles it takes: those behind it in the list are looked at all the same."""
+    with ExitStack() as stack:
+        watched = Watched(held, stack)
+        watched.peers = Peers(
+            lambda: watched.urls, held, VERIFIER, lambda: NOW_S, watched.clock, seconds=0.0
+        )
+        watched.add(Published(LOG, 300))
+        watched.look_twice()
+    (peer,) = watched.peers.seen
+    assert (0, True) == (peer.size, "not asked" in peer.problem)

@@ -7,8 +7,8 @@ from ipaddress import ip_network
 import pytest
 
 from node.finding import Finding
+from node.receiving import Mode, OnFailure
 from policyd.decision import Client, Outcome, Policy
-from policyd.settings import Mode, OnFailure
 from registry.address import Address
 
 OWN = (ip_network("127.0.0.0/8"), ip_network("::1/128"), ip_network("192.0.2.0/24"))

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
 
 import pytest
 
 from node.endpoint import Endpoint
 from node.finding import Finding
+from node.receiving import Mode, OnFailure
 from policyd.cache import Cache, Found
 from policyd.decision import Policy
 from policyd.guard import FAILURES_TO_STOP, Guard
@@ -19,10 +23,15 @@ from policyd.metrics import PolicydMetrics
 from policyd.opensmtpd import REGISTRATION, OpenSmtpdFilter, host_of
 from policyd.places import Places
 from policyd.postfix import MAX_REQUEST_BYTES, Actions, PolicyConnection, parse
-from policyd.settings import Mode, OnFailure, PolicydSettings
-from policyd.smtp_filter import SmtpFilter
+from policyd.settings import PolicydSettings
+from policyd.smtp_filter import NOBODY_BEHIND, TOO_LONG, TOO_MANY, SmtpFilter
+from policyd.smtp_lines import SmtpStream
 from registry.address import Address
 
+# asyncio pauses at 64 KiB; the answer at hand comes on top.
+MAX_UNREAD_BYTES = 70_000
+# Longer than any session here, but for those that are to meet it.
+SILENCE_SECONDS = 30.0
 REGISTERED, UNREGISTERED, FAILING = "11.0.0.1", "11.0.0.2", "11.0.0.3"
 KNOWN = {
     REGISTERED: Finding.REGISTERED,
@@ -37,7 +46,7 @@ class World:
     def __init__(
         self, mode: Mode, on_failure: OnFailure = OnFailure.TEMPFAIL, connections: int = 10
     ) -> None:
-        metrics = PolicydMetrics()
+        self.metrics = metrics = PolicydMetrics()
         cache = Cache(100)
         for address, finding in KNOWN.items():
             cache.put(Address.parse(address), Found(finding, time.monotonic() + 3600))
@@ -127,6 +136,39 @@ def test_one_connection_too_many_is_closed() -> None:
         ask(World(Mode.ENFORCE, connections=0), request(client_address=REGISTERED), 1)
 
 
+def test_a_client_that_never_reads_takes_no_memory() -> None:
+    """It is not read from any more, so that the answers to it do not grow."""
+    sent = request(client_address=UNREGISTERED) * 100
+    made: list[asyncio.BaseTransport] = []
+
+    class Watched(PolicyConnection):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            made.append(transport)
+            super().connection_made(transport)
+
+    async def session() -> int:
+        world = World(Mode.ENFORCE)
+        server = await asyncio.get_running_loop().create_server(
+            lambda: Watched(world.judge, Actions(world.judge.policy), world.places), "127.0.0.1", 0
+        )
+        _, writer = await asyncio.open_connection(*server.sockets[0].getsockname(), limit=1)
+        most = 0
+        # Until nothing moves any more: the kernel's buffers are full both ways.
+        with suppress(TimeoutError):
+            while True:
+                writer.write(sent)
+                await asyncio.sleep(0)
+                await asyncio.wait_for(writer.drain(), 1)
+                for transport in made:
+                    assert isinstance(transport, asyncio.Transport)
+                    most = max(most, transport.get_write_buffer_size())
+        writer.transport.abort()
+        server.close()
+        return most
+
+    assert 0 < asyncio.run(session()) <= MAX_UNREAD_BYTES
+
+
 def test_values_may_hold_equals_signs() -> None:
     """Only the first one ends the name."""
     assert "a=b" == parse(b"request=smtpd_access_policy\nsender=a=b")["sender"]
@@ -175,7 +217,7 @@ def run_filter(
         server = await asyncio.start_server(behind, "127.0.0.1", 0)
         host, port = server.sockets[0].getsockname()
         world = World(mode)
-        smtp_filter = SmtpFilter(world.judge, Endpoint(host, port), world.places)
+        smtp_filter = SmtpFilter(world.judge, Endpoint(host, port), world.places, SILENCE_SECONDS)
         front = await asyncio.start_server(smtp_filter.serve, "127.0.0.1", 0)
         reader, writer = await asyncio.open_connection(*front.sockets[0].getsockname())
         seen = await client(reader, writer)
@@ -235,19 +277,105 @@ def test_of_others_the_reply_is_as_it_was(address: str) -> None:
     assert b"250 2.0.0 Ok: queued as 4XyZ\r\n" == dialogue(address, b"Hello\r\n.\r\n")
 
 
+def talk_to_filter(
+    world: World, following: Endpoint, *commands: bytes, silence_seconds: float = SILENCE_SECONDS
+) -> list[bytes]:
+    """All that a client sees that gives these commands, each after a reply, and then waits."""
+
+    async def session() -> list[bytes]:
+        smtp_filter = SmtpFilter(world.judge, following, world.places, silence_seconds)
+        front = await asyncio.start_server(smtp_filter.serve, "127.0.0.1", 0)
+        reader, writer = await asyncio.open_connection(*front.sockets[0].getsockname())
+        seen = []
+        left = iter(commands)
+        # Until the filter closes the connection.
+        while line := await asyncio.wait_for(reader.readline(), 30):
+            seen.append(line)
+            if (command := next(left, None)) is not None:
+                writer.write(command)
+        writer.close()
+        front.close()
+        return seen
+
+    return asyncio.run(session())
+
+
 def test_without_a_server_behind_the_client_is_told_to_come_back() -> None:
     """Postfix then gives its own client a 4xx."""
+    assert [NOBODY_BEHIND] == talk_to_filter(World(Mode.ADVISE), Endpoint("127.255.0.99", 1))
 
-    async def session() -> bytes:
-        world = World(Mode.ADVISE)
-        smtp_filter = SmtpFilter(world.judge, Endpoint("127.255.0.99", 1), world.places)
-        front = await asyncio.start_server(smtp_filter.serve, "127.0.0.1", 0)
-        reader, _ = await asyncio.open_connection(*front.sockets[0].getsockname())
-        line = await reader.readline()
-        front.close()
-        return line
 
-    assert asyncio.run(session()).startswith(b"421 ")
+def test_one_session_too_many_is_told_to_come_back() -> None:
+    """The server behind is not troubled."""
+    world = World(Mode.ADVISE, connections=0)
+    assert [TOO_MANY] == talk_to_filter(world, Endpoint("127.255.0.99", 1))
+
+
+@contextmanager
+def hanging_server(*replies: bytes) -> Iterator[Endpoint]:
+    """An SMTP server that says this, each after another command, and then nothing any more."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve() -> None:
+            connection, _ = listening.accept()
+            with connection, suppress(ConnectionError):
+                for reply in replies:
+                    connection.sendall(reply)
+                    connection.recv(65536)
+                # Until the other side leaves.
+                while connection.recv(65536):
+                    pass
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield Endpoint(*listening.getsockname())
+        thread.join(30)
+        assert not thread.is_alive()
+
+
+OPENING = (b"220 mx.example\r\n", b"250 ok\r\n", b"250 ok\r\n", b"354 go on\r\n")
+
+
+@pytest.mark.parametrize("said", range(len(OPENING) + 1))
+def test_when_the_server_behind_hangs_the_client_is_told_to_come_back(said: int) -> None:
+    """421 at its time limit, wherever it hangs; both connections end, and the place is free."""
+    world = World(Mode.ADVISE)
+    commands = (
+        b"XFORWARD ADDR=11.0.0.2\r\n",
+        b"MAIL FROM:<a@b>\r\n",
+        b"DATA\r\n",
+        b"Hello\r\n.\r\n",
+    )
+    with hanging_server(*OPENING[:said]) as server:
+        seen = talk_to_filter(world, server, *commands, silence_seconds=0.3)
+    assert [*OPENING[:said], TOO_LONG] == seen
+    assert 0 == world.metrics.registry.get_sample_value("smtpnic_policyd_connections")
+
+
+def test_a_client_that_says_nothing_is_told_so() -> None:
+    """After the time limit, and in the middle of a message too."""
+    for said in ((), (b"EHLO x\r\n", b"MAIL FROM:<a@b>\r\n", b"DATA\r\n", b"Hello\r\n")):
+        with hanging_server(*OPENING) as server:
+            seen = talk_to_filter(World(Mode.ADVISE), server, *said, silence_seconds=0.3)
+        assert TOO_LONG == seen[-1]
+
+
+def test_silence_is_counted_from_what_was_heard_last() -> None:
+    """A long message that keeps coming is not cut off: each part of it counts."""
+
+    async def parts() -> int:
+        heard: list[None] = []
+        reader = asyncio.StreamReader()
+        reply = asyncio.create_task(SmtpStream(reader, lambda: heard.append(None)).reply())
+        for part in (b"250-a\r\n", b"250 b\r\n"):
+            # It is read before the next one comes.
+            await asyncio.sleep(0)
+            reader.feed_data(part)
+            await asyncio.sleep(0)
+        assert [b"250-a\r\n", b"250 b\r\n"] == await reply
+        return len(heard)
+
+    assert 2 == asyncio.run(parts())
 
 
 def opensmtpd(mode: Mode, *lines: str) -> list[str]:
@@ -276,31 +404,54 @@ def test_opensmtpd_is_told_what_to_report() -> None:
     assert list(REGISTRATION) == opensmtpd(Mode.ENFORCE, "config|smtpd-version|6.8", "config|ready")
 
 
+REFUSED = (
+    "reject|550 5.7.1 communication denied: 11.0.0.2 is no registered mail server, "
+    "see https://smtpnic.org/"
+)
+
+
+def auth(version: str, fields: str) -> str:
+    return f"report|{version}|1.0|smtp-in|link-auth|s1|{fields}"
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["", "report", "report|0.6|1.0|smtp-in|link-connect|s1", "filter|0.6|1.0|smtp-in|rcpt-to|s1"],
+)
+def test_what_opensmtpd_would_not_say_is_passed_over(line: str) -> None:
+    """The filter goes on: without it smtpd ends."""
+    assert ["filter-result|s1|t1|proceed"] == opensmtpd(Mode.ENFORCE, line, RCPT)
+
+
 @pytest.mark.parametrize(
     ("lines", "expected"),
     [
         ([connected(REGISTERED), RCPT], "proceed"),
-        (
-            [connected(UNREGISTERED), RCPT],
-            "reject|550 5.7.1 communication denied: 11.0.0.2 is no "
-            "registered mail server, see https://smtpnic.org/",
-        ),
+        ([connected(UNREGISTERED), RCPT], REFUSED),
         ([connected(UNREGISTERED), RCPT.replace("someone", "postmaster")], "proceed"),
         (
-            [connected(UNREGISTERED), "report|0.6|1.0|smtp-in|link-auth|s1|user|pass", RCPT],
+            [connected(UNREGISTERED), auth("0.6", "user|pass"), RCPT],
             "proceed",
         ),
-        (
-            [connected(UNREGISTERED), "report|0.6|1.0|smtp-in|link-auth|s1|user|fail", RCPT],
-            "reject|550 5.7.1 communication denied: 11.0.0.2 is no registered mail server, "
-            "see https://smtpnic.org/",
-        ),
+        ([connected(UNREGISTERED), auth("0.6", "user|fail"), RCPT], REFUSED),
         (
             [connected(FAILING), RCPT],
             "reject|451 4.4.3 the registry of mail servers cannot be "
             "asked about 11.0.0.3 now, try again later",
         ),
         ([RCPT], "proceed"),
+        # A name that a stranger gave his address, to look like another's event.
+        ([connected(REGISTERED).replace("host", f"x|pass|{UNREGISTERED}:1"), RCPT], "proceed"),
+        # Up to 0.6 the user stands first, since 0.7 last; strangers choose its name.
+        ([connected(UNREGISTERED), auth("0.6", "pass|fail"), RCPT], REFUSED),
+        ([connected(UNREGISTERED), auth("0.6", "a|pass|b|fail"), RCPT], REFUSED),
+        ([connected(UNREGISTERED), auth("0.6", "fail|pass"), RCPT], "proceed"),
+        ([connected(UNREGISTERED), auth("0.7", "fail|pass"), RCPT], REFUSED),
+        ([connected(UNREGISTERED), auth("0.7", "pass|a|fail"), RCPT], "proceed"),
+        ([connected(UNREGISTERED), auth("0.10", "fail|pass"), RCPT], REFUSED),
+        # A bar in the recipient.
+        ([connected(UNREGISTERED), RCPT.replace("someone", "a|postmaster")], REFUSED),
+        ([connected(REGISTERED), RCPT.replace("someone", "a|b")], "proceed"),
     ],
 )
 def test_opensmtpd_is_answered_at_rcpt(lines: list[str], expected: str) -> None:

@@ -4,28 +4,20 @@ from __future__ import annotations
 
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
 
 from lab.process import LabProcess, program
 from node.errors import ConfigurationError
-from policyd.sockets import inherited_sockets, open_sockets
+from policyd.sockets import POLICY_NAME, inherited_sockets, open_sockets
 from tests.support.wait import wait_until
 
+RESOLVERS = '["127.255.0.99"]'
 REQUEST = b"request=smtpd_access_policy\nclient_address=127.0.0.1\n\n"
-# As systemd starts a service: the socket is descriptor 3, and the variables name this process.
-ACTIVATE = """
-import os, socket, sys
-server = socket.create_server(("127.0.0.1", int(sys.argv[1])))
-os.dup2(server.fileno(), 3)
-os.set_inheritable(3, True)
-os.environ |= {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "1", "LISTEN_FDNAMES": "policy"}
-os.execv(sys.argv[2], sys.argv[2:])
-"""
 
 
 def answer(address: str | tuple[str, int]) -> bytes:
@@ -41,7 +33,7 @@ def answer(address: str | tuple[str, int]) -> bytes:
 @contextmanager
 def policyd(directory: Path, command: list[str], settings: Mapping[str, str]) -> Iterator[None]:
     """The service, from the line that says that it is ready, to its orderly end."""
-    own = {"SMTPNIC_POLICYD_RESOLVERS": '["127.255.0.99"]', "SMTPNIC_POLICYD_GUARD_SECONDS": "0"}
+    own = {"SMTPNIC_POLICYD_RESOLVERS": RESOLVERS, "SMTPNIC_POLICYD_GUARD_SECONDS": "0"}
     process = LabProcess("policyd", command, directory / "policyd.log", {**own, **settings})
     process.start()
     try:
@@ -69,11 +61,61 @@ def test_a_unix_socket(tmp_path: Path) -> None:
 
 
 def test_sockets_of_systemd(tmp_path: Path) -> None:
-    """The one that was passed is served, and none is opened beside it."""
+    """The first client starts it; the socket that was passed is served, and none opened beside."""
     port = free_port()
-    command = [sys.executable, "-c", ACTIVATE, str(port), program("smtpnic-policyd"), "run"]
-    with policyd(tmp_path, command, {}):
+    # systemd-socket-activate(1) passes no other variables on.
+    passed = [
+        "-E",
+        f"SMTPNIC_POLICYD_RESOLVERS={RESOLVERS}",
+        "-E",
+        "SMTPNIC_POLICYD_GUARD_SECONDS=0",
+    ]
+    listen = ["--listen", f"127.0.0.1:{port}", "--fdname", POLICY_NAME]
+    service = [program("smtpnic-policyd"), "run"]
+    command = ["systemd-socket-activate", *listen, *passed, *service]
+    process = LabProcess("policyd", command, tmp_path / "policyd.log", {})
+    process.start()
+    try:
+        wait_until(lambda: "Listening on" in process.tail(), seconds=30, what="systemd listening")
         assert b"action=DUNNO\n\n" == answer(("127.0.0.1", port))
+        assert "policyd.ready" in process.tail()
+        assert b"action=DUNNO\n\n" == answer(("127.0.0.1", port))
+        assert 0 == process.stop()
+    finally:
+        process.kill()
+
+
+def get(port: int, path: str) -> tuple[int, str]:
+    """A status, and what was served."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=10)
+    with closing(connection):
+        connection.request("GET", path)
+        response = connection.getresponse()
+        return response.status, response.read().decode()
+
+
+def test_metrics_and_health(tmp_path: Path) -> None:
+    """What was decided is counted; while the list is not to be trusted, it is not ready."""
+    port, http = free_port(), free_port()
+    settings = {
+        "SMTPNIC_POLICYD_LISTEN": f'["127.0.0.1:{port}"]',
+        "SMTPNIC_POLICYD_HTTP": f"127.0.0.1:{http}",
+        "SMTPNIC_POLICYD_GUARD_SECONDS": "0.1",
+        "SMTPNIC_POLICYD_TIMEOUT_SECONDS": "0.1",
+    }
+
+    def is_stopped() -> bool:
+        return "smtpnic_policyd_trusted 0.0" in get(http, "/metrics")[1]
+
+    with policyd(tmp_path, [program("smtpnic-policyd"), "run"], settings):
+        assert b"action=DUNNO\n\n" == answer(("127.0.0.1", port))
+        said = get(http, "/metrics")[1]
+        assert 'smtpnic_policyd_outcomes_total{outcome="accept"} 1.0' in said
+        assert 200 == get(http, "/livez")[0]
+        # Nobody answers at its resolver.
+        wait_until(is_stopped, seconds=30, what="the guard")
+        status, reason = get(http, "/readyz")
+    assert (503, True) == (status, "2.0.0.127.list.smtpnic.org." in reason)
 
 
 def test_variables_of_another_process_are_not_ours() -> None:

@@ -8,16 +8,18 @@ from pathlib import Path
 
 import pytest
 
+from node.certificates import show
 from node.endpoint import Endpoint
 from node.errors import ConfigurationError
+from node.mirror_settings import MirrorPlan, Ports, private_address
 from node.tls import Identity
 from primary.checkpoint_file import CheckpointFile
 from primary.clock import clock_ms
-from primary.enrolment import Enrolment, Ports, enroll, loopback_of, renew, upstream_of
+from primary.enrolment import Enrolment, enroll, renew, upstream_of
 from primary.founding import Plan, found
 from primary.keys import Keys
 from primary.opening import begin_board, check_log, open_sequencer
-from primary.pki import Names, expires, names_of
+from primary.pki import Names, names_of
 from primary.rules import Policy
 from primary.settings import PrimarySettings
 from primary.signing_keys import check_keys, load_keys
@@ -39,16 +41,16 @@ PLAN = Plan(
     store="",
     lab=False,
 )
-NODE = Enrolment(
+MIRROR = MirrorPlan(
     name="alpha",
-    names=Names.parse(["alpha.example.net"], ["198.51.100.7"]),
+    origin="example.org",
     listen="198.51.100.7",
     http="127.0.0.1",
-    ports=Ports(dns=5353, whois=4343, mirror=7443, log=7445, http=7450),
+    ports=Ports(),
     upstream=Endpoint("192.0.2.1", 7442),
     zone="example.org",
-    etcd=(),
 )
+NODE = Enrolment(MIRROR, Names.parse(["alpha.example.net"], ["198.51.100.7"]))
 
 
 @pytest.fixture
@@ -126,9 +128,13 @@ def test_a_board_signs_before_the_log_begins(tmp_path: Path) -> None:
 
 def test_an_enrolled_node_can_start(settings: PrimarySettings, tmp_path: Path) -> None:
     """Its settings load, pin this log's keys, and its certificate is its own."""
-    path = enroll(settings, replace(NODE, etcd=("etcd-0.etcd:2379",)), tmp_path / "alpha")
+    path = enroll(
+        settings,
+        replace(NODE, plan=replace(MIRROR, etcd=("etcd-0.etcd:2379",))),
+        tmp_path / "alpha",
+    )
     node = SecondarySettings.load(path)
-    assert ("alpha", NODE.upstream) == (node.name, node.upstream)
+    assert ("alpha", MIRROR.upstream) == (node.name, node.upstream)
     assert settings.root_file.read_bytes() == node.root_file.read_bytes()
     assert ("etcd-0.etcd:2379",) == node.etcd.endpoints
     assert Endpoint("198.51.100.7", 5353) == node.dns.listen
@@ -143,8 +149,12 @@ def test_enrolling_twice_overwrites_nothing(settings: PrimarySettings, tmp_path:
     enroll(settings, NODE, tmp_path / "alpha")
     with pytest.raises(ConfigurationError, match="not empty"):
         enroll(settings, NODE, tmp_path / "alpha")
-    with pytest.raises(Problem):
-        enroll(settings, replace(NODE, name="Not a label"), tmp_path / "other")
+    with pytest.raises(Problem, match="another node's name"):
+        enroll(settings, NODE, tmp_path / "again")
+    with pytest.raises(Problem, match="lower-case"):
+        enroll(
+            settings, replace(NODE, plan=replace(MIRROR, name="Not a label")), tmp_path / "other"
+        )
     assert not (tmp_path / "other").exists()
 
 
@@ -155,7 +165,7 @@ def test_a_renewed_certificate_has_the_same_names(settings: PrimarySettings) -> 
     after = Identity.load(settings.tls.certificate, settings.tls.key)
     assert names_of(before.certificate) == names_of(after.certificate)
     assert before.key != after.key
-    assert expires(before.certificate) <= expires(after.certificate)
+    assert show(before.certificate).ends <= show(after.certificate).ends
 
 
 def test_nodes_are_told_an_address_that_the_certificate_names(tmp_path: Path) -> None:
@@ -170,5 +180,5 @@ def test_nodes_are_told_an_address_that_the_certificate_names(tmp_path: Path) ->
 
 def test_metrics_stay_on_loopback() -> None:
     """They are shown without TLS, so not where strangers come by."""
-    assert "127.0.0.1" == loopback_of(NODE.names)
-    assert "127.4.5.6" == loopback_of(Names.parse([], ["127.4.5.6"]))
+    assert "127.0.0.1" == private_address("198.51.100.7")
+    assert "127.4.5.6" == private_address("127.4.5.6")

@@ -12,9 +12,10 @@ import pytest
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from node.certificates import CERTIFICATE_DAYS, show
 from node.errors import ConfigurationError
 from node.tls import Identity
-from primary.pki import CERTIFICATE_DAYS, Authority, Names, expires, names_of
+from primary.pki import Authority, Names, names_of
 from registry.errors import Problem
 
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -85,7 +86,7 @@ def test_names_and_end_are_read_back(authority: Authority) -> None:
     """A certificate can be renewed for the names it stands for."""
     pem = authority.issue_server(LOCAL, NOW).certificate
     assert names_of(pem) == LOCAL
-    assert NOW + timedelta(days=CERTIFICATE_DAYS) == expires(pem)
+    assert NOW + timedelta(days=CERTIFICATE_DAYS) == show(pem).ends
 
 
 def test_a_kept_authority_goes_on(authority: Authority) -> None:

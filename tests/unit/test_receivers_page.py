@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 from policyd.metrics import PolicydMetrics
@@ -53,3 +56,38 @@ def test_every_configuration_is_in_use() -> None:
         "postfix/enforce-policyd.cf",
         "sendmail/enforce-list.mc",
     } == others
+
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_outside_of_the_isolation_no_test_of_a_server_runs() -> None:
+    """Nor is any skipped: they change the machine they run on."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "tests/receivers"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert 1 == done.returncode
+    assert "run `make test-receivers`" in done.stdout + done.stderr
+
+
+def test_where_isolation_is_not_allowed_the_run_fails(tmp_path: Path) -> None:
+    """With a word about why; here for want of namespaces, or of root."""
+    denied = tmp_path / "unshare"
+    denied.write_text("#!/bin/sh\nexit 1\n")
+    denied.chmod(0o755)
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.receivers.run", "exim"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+        env=os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"},
+    )
+    assert 1 == done.returncode
+    assert re.search("does not allow mount|only root", done.stderr)

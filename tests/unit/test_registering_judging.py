@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from primary.registering.dynamic_names import looks_dynamic
-from primary.registering.findings import Verdict
+from primary.registering.findings import Finding, Verdict
 from primary.registering.judging import (
     AddressSigns,
     Subject,
@@ -19,7 +19,6 @@ from primary.registering.judging import (
     judge_recovery,
     judge_zone,
 )
-from primary.registering.observations import Agreed, Answer, Outcome, agree
 from primary.registering.proof_records import (
     domain_record_name,
     holder_text,
@@ -29,6 +28,7 @@ from primary.registering.proof_records import (
     recovery_text,
 )
 from registry.address import Address
+from registry.observations import Agreed, Answer, Outcome, agree
 
 HOLDER = bytes(range(16))
 SUBJECT = Subject(HOLDER, Address.parse("203.0.113.36"), "mail.example.org", "example.org")
@@ -95,7 +95,9 @@ def test_a_ptr_record_that_names_the_host_holds() -> None:
     """Among several names it may be any."""
     finding = judge_ptr(SUBJECT, found("other.example.org", "mail.example.org", authenticated=True))
 
-    assert (finding.verdict, finding.note) == (Verdict.HELD, "signed and validated")
+    assert (finding.verdict, finding.note) == (Verdict.HELD, "DNSSEC: signed and validated")
+    finding = judge_ptr(SUBJECT, found("mail.example.org"))
+    assert finding.note == "DNSSEC: not signed, or not validated by every resolver"
 
 
 @pytest.mark.parametrize(
@@ -210,6 +212,18 @@ def test_any_one_sign_shows_whose_the_address_is(given_signs: AddressSigns, hold
         assert "_smtpnic.113.0.203.in-addr.arpa" in finding.mend
 
 
+def test_what_stands_in_the_reverse_zone_is_told() -> None:
+    """A record that names another holder, or is spelled wrong; and that it could not be seen."""
+    other = found(holder_text(bytes(16)), "v=spf1 -all")
+    finding = judge_address(SUBJECT, signs(networks=(NOTHING, other, SILENCE)))
+
+    assert finding.found == (
+        "nothing answers at port 25; "
+        f'TXT "{holder_text(bytes(16))}" at _smtpnic.113.0.203.in-addr.arpa; '
+        f"_smtpnic.0.203.in-addr.arpa: {SILENCE.detail}"
+    )
+
+
 def test_networks_are_those_of_delegations() -> None:
     """The reverse zone of a whole network speaks for each address in it."""
     assert [(one.prefix, one.name) for one in networks_of(SUBJECT.address)] == [
@@ -259,6 +273,11 @@ def test_a_mailbox_is_confirmed_by_its_letter() -> None:
     """Where no letter can be sent, nobody is told to read it."""
     email = "postmaster@example.org"
 
-    assert judge_email(email, confirmed=True, can_send=False).verdict is Verdict.HELD
-    assert judge_email(email, confirmed=False, can_send=True).verdict is Verdict.FAILED
-    assert judge_email(email, confirmed=False, can_send=False).verdict is Verdict.UNKNOWN
+    def judge(*, confirmed: bool = False, sent: bool = True, can_send: bool = True) -> Finding:
+        return judge_email(email, confirmed=confirmed, sent=sent, can_send=can_send)
+
+    assert judge(confirmed=True, can_send=False).verdict is Verdict.HELD
+    assert judge().verdict is Verdict.FAILED
+    assert "read the letter" in judge().mend
+    assert judge(can_send=False).verdict is Verdict.UNKNOWN
+    assert judge(sent=False).mend == "do the rest first"

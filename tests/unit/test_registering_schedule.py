@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from primary.registering.quotas import Quotas, Scope, check_quota, ranges_of
+from primary.registering.quotas import Quotas, Scope, check_quota, decided, ranges_of
 from primary.registering.schedule import (
     DAY_MS,
     GRACE_MS,
@@ -20,6 +20,7 @@ from primary.registering.schedule import (
 from primary.registering.tokens import is_token, new_address_token, new_email_token
 from registry.address import Address
 from registry.errors import Problem
+from registry.root import Policies
 
 NOW = 1_700_000_000_000
 
@@ -112,6 +113,15 @@ def test_a_quota_refuses_one_too_many() -> None:
     with pytest.raises(Problem, match="has 2 registrations") as caught:
         check_quota(quotas, Scope.DOMAIN, "example.org", 2)
     assert (caught.value.code, caught.value.field) == ("quota", "domain")
+
+
+def test_what_the_board_has_set_goes_first() -> None:
+    """Where it has set nothing, the settings hold."""
+    policies = Policies(registrations_per_domain=5, registrations_per_ipv6_48=6)
+    settings = Quotas(per_domain=2, per_email=3, per_ipv6_48=9)
+
+    assert decided(settings, policies) == Quotas(per_domain=5, per_email=3, per_ipv6_48=6)
+    assert decided(settings, Policies()) == settings
 
 
 @given(st.binary(min_size=13, max_size=13))

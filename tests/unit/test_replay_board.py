@@ -9,7 +9,7 @@ import pytest
 from registry.address import Address
 from registry.batch import Batch
 from registry.board import Board, root_key
-from registry.decision import Decision, OfRegistration, Restore, Suspend
+from registry.decision import Admit, Decision, OfRegistration, Remove, Restore, Suspend
 from registry.errors import (
     BoardError,
     RetiredKeyError,
@@ -18,6 +18,7 @@ from registry.errors import (
     VerificationError,
 )
 from registry.kinds import Kind, Status
+from registry.member import Member
 from registry.merkle import CompactRange
 from registry.replay import Replay
 from registry.root import LogKey, Root
@@ -159,3 +160,22 @@ def test_a_decision_is_taken_once() -> None:
     for each in (suspend, restore, suspend):
         log.put_decision(each)
     log.refused(BoardError, match="already")
+
+
+def test_nobody_is_a_member_without_the_board() -> None:
+    """A mirror that no decision admitted, or that one has removed, may not be put."""
+    log = BoardLog()
+
+    def put() -> None:
+        log.builder.put(Kind.MEMBER, b"m1", Member().encode())
+
+    put()
+    log.refused(BoardError, match="m1 is a member without")
+    log = BoardLog()
+    log.put_decision(a_decision(Admit("m1")))
+    put()
+    log.follow()
+    log.put_decision(a_decision(Remove("m1")))
+    log.follow()
+    put()
+    log.refused(BoardError, match="m1 is a member without")

@@ -64,6 +64,21 @@ def test_the_text_has_one_form() -> None:
             Root.parse(other)
 
 
+def test_quotas_stand_in_the_text_where_the_board_has_set_them() -> None:
+    """A root without them is one from before there were any, byte by byte."""
+    plain = first_root().text()
+    assert [line for line in plain.splitlines() if line.startswith("policy")] == [
+        "policy staleness-seconds 1209600",
+        f"policy reverification-seconds {DAY}",
+        "policy registrations-per-holder 0",
+    ]
+    made = first_root(policies=Policies(registrations_per_ipv6_64=4))
+    assert made.text() == f"{plain}policy registrations-per-ipv6-64 4\n"
+    assert Root.parse(made.text()) == made
+    with pytest.raises(MalformedError):
+        Root.parse(f"{plain}policy registrations-per-ipv6-64 0\n")
+
+
 @given(text=st.text(max_size=200), at=st.integers(0, 2000), character=st.characters())
 def test_any_text_is_a_root_or_malformed(text: str, at: int, character: str) -> None:
     """Whatever is changed in a root's text, it is malformed or says something else."""

@@ -105,6 +105,10 @@ def _thief(person: Person) -> Person:
 
     class Thief(Person):
         @property
+        def holder_id(self) -> bytes:
+            return person.holder_id
+
+        @property
         def key(self) -> bytes:
             return bytes(32)
 

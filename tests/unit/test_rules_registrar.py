@@ -91,6 +91,35 @@ def test_other_names_leave_the_age(log: Log) -> None:
     assert (now.status, now.reason) == (Status.NEW, "")
 
 
+def test_the_log_tells_when_the_proofs_held(log: Log) -> None:
+    """When it was admitted, became active or came back; what only says the same is no entry."""
+
+    def verified_ms() -> int:
+        now = log.registered(HOME)
+        assert now is not None
+        return now.verified_ms
+
+    assert verified_ms() == START_MS
+    version = log.versions(admit(ME, HOME, ME))[0]
+    told = []
+    for step, status in enumerate((Status.ACTIVE, Status.LAPSED, Status.ACTIVE), 1):
+        log.now_ms = START_MS + step * 1000
+        changed = log.versions(set_status(ME, status))[0]
+        assert changed > version
+        version = changed
+        told.append(verified_ms() - START_MS)
+    assert told == [1000, 1000, 3000]
+
+    log.now_ms = LATER_MS
+    assert log.versions(set_status(ME, Status.ACTIVE), admit(ME, HOME, ME)) == [version] * 2
+    assert verified_ms() == START_MS + 3000
+    log.versions(admit(ME, HOME, ME, "mx2.example.org"))
+    assert verified_ms() == LATER_MS
+    # Names that nobody has looked at.
+    log.versions(ME.update(HOME, "mx3.example.org"))
+    assert verified_ms() == 0
+
+
 def test_an_admission_needs_the_holders_key(log: Log) -> None:
     """The proofs are of the address; the key is of the holder."""
     change = Admit(OTHER.holder_id, ME.key, Address.parse(HOME), OTHER.host, OTHER.domain)

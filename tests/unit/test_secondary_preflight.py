@@ -9,7 +9,8 @@ import pytest
 from node.errors import ConfigurationError
 from secondary import child_etcd
 from secondary.preflight import Finding, Verdict, check_version, require
-from secondary.settings import EtcdSettings, SecondarySettings
+from secondary.sections import EtcdSettings
+from secondary.settings import SecondarySettings
 
 
 def settings(directory: Path, **etcd: object) -> SecondarySettings:

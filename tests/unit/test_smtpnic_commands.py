@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from registry.wire.v1 import registration_pb2
 from smtpnic.cli import hoist, main
 from tests.support.contact_options import PRIVATE, contact_of
 from tests.support.fake_registry import FakeRegistry, Served, serve
@@ -262,3 +263,22 @@ def test_a_wrong_command_line_ends_with_2(capsys: pytest.CaptureFixture[str]) ->
     assert main(["show"]) == 2
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.startswith("smtpnic ")
+
+
+def test_stats_tell_the_history(
+    run: Run, registry: FakeRegistry, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By day, for programs; for people with a plot, whose longest bar is the largest day."""
+    totals = registration_pb2.Totals
+    registry.days = [
+        registration_pb2.Day(day=20_000, registered=2, ipv4=totals(new=2), domains=1),
+        registration_pb2.Day(day=20_007, registered=2, ipv4=totals(active=3), ipv6=totals(new=1)),
+    ]
+    days = run("stats")["days"]
+    assert [("2024-10-04", 2, 2), ("2024-10-11", 2, 4)] == [
+        (day["day"], day["registered"], day["total"]) for day in days
+    ]
+    assert 1 == len(run("stats", "--days", "1")["days"])
+    assert 0 == main(["stats"])
+    lines = capsys.readouterr().out.splitlines()
+    assert [20, 40] == [line.count("█") for line in lines if line.startswith("2024")]

@@ -53,6 +53,53 @@ def test_exim() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "sender",
+    [
+        '"x H=[192.0.2.1]"@evil.example',
+        '"x H=mail.b.example [192.0.2.1] P=esmtp"@evil.example',
+        r'"x\" H=[192.0.2.1] A=plain:x \\"@evil.example',
+        'x."y H=(z) [192.0.2.1]"@evil.example',
+    ],
+)
+def test_a_sender_names_no_other_client_to_exim(sender: str) -> None:
+    """Nor do a certificate or a message's identifier make a client one that had authenticated."""
+    line = (
+        f"2026-11-25 02:04:23 1u0abc-0001aB-2C <= {sender} H=mail.b.example (b) [11.0.0.1]:25 "
+        'P=esmtps X=TLS1.3 CV=no DN="CN=x A=plain:user" S=500 id=x A=plain:user@b.example'
+    )
+    assert [("11.0.0.1", False)] == read(line)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        "R=1u0abc-0001aB-2E H=b [11.0.0.1]",
+        "DS H=b [11.0.0.1]",
+        "H=[11.0.0.1]",
+        "H=([IPv6:2a00::1]) [11.0.0.1]",
+        "H=b.example (two words) [11.0.0.1]:4321 I=[11.0.0.9]:25",
+    ],
+)
+def test_ways_in_which_exim_names_a_client(fields: str) -> None:
+    """With or without its name, its HELO, its port; a bounce has an empty sender."""
+    line = f"2026-11-25 02:04:23 1u0abc-0001aB-2C <= <> {fields} P=esmtp S=500"
+    assert [("11.0.0.1", False)] == read(line)
+
+
+def test_exim_through_syslog() -> None:
+    """`log_file_path = syslog`: with its own time, or with that of syslog alone."""
+    arrival = "1u0abc-0001aB-2C <= a@b.example H=mail.b.example [11.0.0.1] P=esmtp S=500"
+    assert [("11.0.0.1", False)] * 3 == read(
+        f"Nov 25 02:04:23 mx exim[7]: 2026-11-25 02:04:23 {arrival}",
+        f"2026-11-25T02:04:24.1+0000 mx exim4[7]: [7] {arrival}",
+        f"Nov 25 02:04:23 mx exim[7]: {arrival}",
+        # In a file there is always a time, and others are no Exim.
+        arrival,
+        f"Nov 25 02:04:23 mx stranger[7]: 2026-11-25 02:04:23 {arrival}",
+    )
+
+
 def test_sendmail() -> None:
     """A line of its own says that the client of an identifier had authenticated."""
     assert [("11.0.0.1", False), ("11.0.0.2", True), ("2a00::1", False)] == read(

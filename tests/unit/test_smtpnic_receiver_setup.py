@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from threading import Thread
@@ -13,16 +13,9 @@ import pytest
 
 from node.endpoint import Endpoint
 from node.errors import ConfigurationError
+from node.receiving import Mode, OnFailure
 from smtpnic.receiving import installation
-from smtpnic.receiving.server_kinds import (
-    KINDS,
-    Mode,
-    OnFailure,
-    ServerKind,
-    Target,
-    detect,
-    kind_named,
-)
+from smtpnic.receiving.server_kinds import KINDS, ServerKind, Target, detect, kind_named
 from smtpnic.receiving.smtp_session import hold
 
 
@@ -152,7 +145,11 @@ def smtp_server(rcpt: bytes) -> Iterator[Endpoint]:
 
         def serve() -> None:
             connection, _ = listening.accept()
-            with connection, connection.makefile("rwb", buffering=0) as stream:
+            with (
+                suppress(ConnectionError),
+                connection,
+                connection.makefile("rwb", buffering=0) as stream,
+            ):
                 stream.write(b"220-mx.example\r\n220 ready\r\n")
                 for line in stream:
                     stream.write(rcpt if line.startswith(b"RCPT") else b"250 ok\r\n")

@@ -167,3 +167,10 @@ def test_the_suffix_tells_the_format() -> None:
     assert format_of("b.txt", Format.JSONL) is Format.JSONL
     with pytest.raises(ConfigurationError, match="--format"):
         format_of("-", None)
+
+
+def test_a_cell_tells_a_terminal_nothing() -> None:
+    """Whoever looks at a report with `cat` sees text: no escapes, and one line."""
+    written = encode_cells([["\x1b]0;owned\x07\nrow", "mail.example.org"]])
+
+    assert written == b" ]0;owned  row,mail.example.org\n"

@@ -16,11 +16,11 @@ from registry.entry import Entry
 from registry.errors import (
     LimitError,
     MalformedError,
+    NewerLogError,
     ProofError,
     RootMismatchError,
     SignatureError,
     StateMismatchError,
-    UnknownCriticalKindError,
     VerificationError,
 )
 from registry.kinds import ContactField, Kind, Operation
@@ -226,7 +226,7 @@ def test_a_critical_unknown_kind_stops() -> None:
     """A snapshot is no way around a kind that must be understood."""
     entry = Entry(200, b"k", Operation.PUT, True, 1, b"")
 
-    with pytest.raises(UnknownCriticalKindError):
+    with pytest.raises(NewerLogError):
         read(file_of([Record(0, entry.encode())]))
 
 

@@ -69,11 +69,25 @@ def test_a_signature_serves_one_purpose(algorithm: str) -> None:
 
 
 @pytest.mark.parametrize("algorithm", [SK_ED25519, SK_ECDSA_P256])
-def test_a_token_has_to_be_touched(algorithm: str) -> None:
-    """What a security token signed by itself counts for nothing."""
-    alice = Signatory("alice", private_key("alice", algorithm), token=True, touched=False)
+@pytest.mark.parametrize("application", [b"ssh:", b""])
+def test_a_token_has_to_be_touched(algorithm: str, application: bytes) -> None:
+    """What a security token signed by itself counts for nothing, whatever it was made for."""
+    key = private_key("alice", algorithm)
+    asleep = Signatory("alice", key, token=True, touched=False, application=application)
     with pytest.raises(SignatureError, match="touched"):
-        alice.sign(TEXT, NAMESPACE).verify(TEXT.encode(), NAMESPACE)
+        asleep.sign(TEXT, NAMESPACE).verify(TEXT.encode(), NAMESPACE)
+    touched = Signatory("alice", key, token=True, application=application)
+    touched.sign(TEXT, NAMESPACE).verify(TEXT.encode(), NAMESPACE)
+    # Without what a token adds it would be an ordinary key's signature, of the same point.
+    plain = Signatory("alice", key).sign(TEXT, NAMESPACE)
+    body = string(algorithm.encode()) + plain.signature[len(string(_plain(algorithm))) :]
+    bare = SshSignature(asleep.member.key, NAMESPACE, "sha512", body)
+    with pytest.raises((SignatureError, MalformedError)):
+        bare.verify(TEXT.encode(), NAMESPACE)
+
+
+def _plain(algorithm: str) -> bytes:
+    return (ED25519 if algorithm == SK_ED25519 else ECDSA_P256).encode()
 
 
 @pytest.mark.parametrize("algorithm", ALL)

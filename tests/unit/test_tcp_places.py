@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from secondary.connections import ConnectionLimits
+from node.connections import ConnectionLimits
 from secondary.dns.tcp_places import SPARED_SECONDS, TcpPlaces
 
 LATER = 2 * SPARED_SECONDS

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%registry/wire/v1/administration.proto\x12\nsmtpnic.v1\"\x19\n\x17GetPrimaryStatusRequest\"\xa4\x02\n\rPrimaryStatus\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x0e\n\x06origin\x18\x02 \x01(\t\x12\x0c\n\x04size\x18\x03 \x01(\x04\x12\x12\n\ncheckpoint\x18\x04 \x01(\x0c\x12\x15\n\rcheckpoint_ms\x18\x05 \x01(\x04\x12\x11\n\tlive_keys\x18\x06 \x01(\x04\x12\x13\n\x0bzone_serial\x18\x07 \x01(\r\x12\r\n\x05store\x18\x08 \x01(\t\x12+\n\x0bsubscribers\x18\t \x03(\x0b\x32\x16.smtpnic.v1.Subscriber\x12\'\n\tsnapshots\x18\n \x03(\x0b\x32\x14.smtpnic.v1.Snapshot\x12,\n\x07mirrors\x18\x0b \x03(\x0b\x32\x1b.smtpnic.v1.CosigningMirror\"W\n\x0f\x43osigningMirror\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x04\x12\x13\n\x0b\x63osigned_ms\x18\x03 \x01(\x04\x12\x13\n\x0breported_ms\x18\x04 \x01(\x04\"H\n\nSubscriber\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04peer\x18\x02 \x01(\t\x12\x0c\n\x04size\x18\x03 \x01(\x04\x12\x10\n\x08since_ms\x18\x04 \x01(\x04\"5\n\x08Snapshot\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x04\x12\r\n\x05\x62ytes\x18\x03 \x01(\x04\"\x15\n\x13MakeSnapshotRequest\">\n\x14MakeSnapshotResponse\x12&\n\x08snapshot\x18\x01 \x01(\x0b\x32\x14.smtpnic.v1.Snapshot2\xb0\x01\n\x0e\x41\x64ministration\x12K\n\tGetStatus\x12#.smtpnic.v1.GetPrimaryStatusRequest\x1a\x19.smtpnic.v1.PrimaryStatus\x12Q\n\x0cMakeSnapshot\x12\x1f.smtpnic.v1.MakeSnapshotRequest\x1a .smtpnic.v1.MakeSnapshotResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%registry/wire/v1/administration.proto\x12\nsmtpnic.v1\"\x19\n\x17GetPrimaryStatusRequest\"\xd0\x03\n\rPrimaryStatus\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x0e\n\x06origin\x18\x02 \x01(\t\x12\x0c\n\x04size\x18\x03 \x01(\x04\x12\x12\n\ncheckpoint\x18\x04 \x01(\x0c\x12\x15\n\rcheckpoint_ms\x18\x05 \x01(\x04\x12\x11\n\tlive_keys\x18\x06 \x01(\x04\x12\x13\n\x0bzone_serial\x18\x07 \x01(\r\x12\r\n\x05store\x18\x08 \x01(\t\x12+\n\x0bsubscribers\x18\t \x03(\x0b\x32\x16.smtpnic.v1.Subscriber\x12\'\n\tsnapshots\x18\n \x03(\x0b\x32\x14.smtpnic.v1.Snapshot\x12,\n\x07mirrors\x18\x0b \x03(\x0b\x32\x1b.smtpnic.v1.CosigningMirror\x12\x1b\n\x13\x63\x65rtificate_ends_ms\x18\x0c \x01(\x04\x12\x1b\n\x13\x63\x65rtificate_problem\x18\r \x01(\t\x12\x18\n\x10lapses_held_back\x18\x0e \x01(\x04\x12\x16\n\x0elapses_decided\x18\x0f \x01(\t\x12\x16\n\x0evantage_points\x18\x10 \x03(\t\x12&\n\x07members\x18\x11 \x03(\x0b\x32\x15.smtpnic.v1.SetMember\"\x80\x01\n\tSetMember\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08operator\x18\x02 \x01(\t\x12\x0e\n\x06region\x18\x03 \x01(\t\x12\x11\n\taddresses\x18\x04 \x03(\t\x12\x10\n\x08\x64raining\x18\x05 \x01(\x08\x12\x0e\n\x06places\x18\x06 \x03(\t\x12\x0e\n\x06reason\x18\x07 \x01(\t\"W\n\x0f\x43osigningMirror\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x04\x12\x13\n\x0b\x63osigned_ms\x18\x03 \x01(\x04\x12\x13\n\x0breported_ms\x18\x04 \x01(\x04\"H\n\nSubscriber\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04peer\x18\x02 \x01(\t\x12\x0c\n\x04size\x18\x03 \x01(\x04\x12\x10\n\x08since_ms\x18\x04 \x01(\x04\"5\n\x08Snapshot\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x04\x12\r\n\x05\x62ytes\x18\x03 \x01(\x04\"\x15\n\x13MakeSnapshotRequest\">\n\x14MakeSnapshotResponse\x12&\n\x08snapshot\x18\x01 \x01(\x0b\x32\x14.smtpnic.v1.Snapshot2\xb0\x01\n\x0e\x41\x64ministration\x12K\n\tGetStatus\x12#.smtpnic.v1.GetPrimaryStatusRequest\x1a\x19.smtpnic.v1.PrimaryStatus\x12Q\n\x0cMakeSnapshot\x12\x1f.smtpnic.v1.MakeSnapshotRequest\x1a .smtpnic.v1.MakeSnapshotResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,17 +34,19 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETPRIMARYSTATUSREQUEST']._serialized_start=53
   _globals['_GETPRIMARYSTATUSREQUEST']._serialized_end=78
   _globals['_PRIMARYSTATUS']._serialized_start=81
-  _globals['_PRIMARYSTATUS']._serialized_end=373
-  _globals['_COSIGNINGMIRROR']._serialized_start=375
-  _globals['_COSIGNINGMIRROR']._serialized_end=462
-  _globals['_SUBSCRIBER']._serialized_start=464
-  _globals['_SUBSCRIBER']._serialized_end=536
-  _globals['_SNAPSHOT']._serialized_start=538
-  _globals['_SNAPSHOT']._serialized_end=591
-  _globals['_MAKESNAPSHOTREQUEST']._serialized_start=593
-  _globals['_MAKESNAPSHOTREQUEST']._serialized_end=614
-  _globals['_MAKESNAPSHOTRESPONSE']._serialized_start=616
-  _globals['_MAKESNAPSHOTRESPONSE']._serialized_end=678
-  _globals['_ADMINISTRATION']._serialized_start=681
-  _globals['_ADMINISTRATION']._serialized_end=857
+  _globals['_PRIMARYSTATUS']._serialized_end=545
+  _globals['_SETMEMBER']._serialized_start=548
+  _globals['_SETMEMBER']._serialized_end=676
+  _globals['_COSIGNINGMIRROR']._serialized_start=678
+  _globals['_COSIGNINGMIRROR']._serialized_end=765
+  _globals['_SUBSCRIBER']._serialized_start=767
+  _globals['_SUBSCRIBER']._serialized_end=839
+  _globals['_SNAPSHOT']._serialized_start=841
+  _globals['_SNAPSHOT']._serialized_end=894
+  _globals['_MAKESNAPSHOTREQUEST']._serialized_start=896
+  _globals['_MAKESNAPSHOTREQUEST']._serialized_end=917
+  _globals['_MAKESNAPSHOTRESPONSE']._serialized_start=919
+  _globals['_MAKESNAPSHOTRESPONSE']._serialized_end=981
+  _globals['_ADMINISTRATION']._serialized_start=984
+  _globals['_ADMINISTRATION']._serialized_end=1160
 # @@protoc_insertion_point(module_scope)

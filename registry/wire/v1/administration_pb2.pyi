@@ -48,6 +48,12 @@ class PrimaryStatus(_message.Message):
     SUBSCRIBERS_FIELD_NUMBER: _builtins.int
     SNAPSHOTS_FIELD_NUMBER: _builtins.int
     MIRRORS_FIELD_NUMBER: _builtins.int
+    CERTIFICATE_ENDS_MS_FIELD_NUMBER: _builtins.int
+    CERTIFICATE_PROBLEM_FIELD_NUMBER: _builtins.int
+    LAPSES_HELD_BACK_FIELD_NUMBER: _builtins.int
+    LAPSES_DECIDED_FIELD_NUMBER: _builtins.int
+    VANTAGE_POINTS_FIELD_NUMBER: _builtins.int
+    MEMBERS_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     origin: _builtins.str
     size: _builtins.int
@@ -56,12 +62,26 @@ class PrimaryStatus(_message.Message):
     live_keys: _builtins.int
     zone_serial: _builtins.int
     store: _builtins.str
+    certificate_ends_ms: _builtins.int
+    """When the listeners' certificate ends; and why it is not renewed, empty when all is well."""
+    certificate_problem: _builtins.str
+    lapses_held_back: _builtins.int
+    """Registrations that would lapse, and do not: more than may in a day. What the board has
+    decided about that, for now; empty: nothing.
+    """
+    lapses_decided: _builtins.str
     @_builtins.property
     def subscribers(self) -> _containers.RepeatedCompositeFieldContainer[Global___Subscriber]: ...
     @_builtins.property
     def snapshots(self) -> _containers.RepeatedCompositeFieldContainer[Global___Snapshot]: ...
     @_builtins.property
     def mirrors(self) -> _containers.RepeatedCompositeFieldContainer[Global___CosigningMirror]: ...
+    @_builtins.property
+    def vantage_points(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Mirrors that look at names for the primary."""
+
+    @_builtins.property
+    def members(self) -> _containers.RepeatedCompositeFieldContainer[Global___SetMember]: ...
     def __init__(
         self,
         *,
@@ -76,14 +96,62 @@ class PrimaryStatus(_message.Message):
         subscribers: _abc.Iterable[Global___Subscriber] | None = ...,
         snapshots: _abc.Iterable[Global___Snapshot] | None = ...,
         mirrors: _abc.Iterable[Global___CosigningMirror] | None = ...,
+        certificate_ends_ms: _builtins.int = ...,
+        certificate_problem: _builtins.str = ...,
+        lapses_held_back: _builtins.int = ...,
+        lapses_decided: _builtins.str = ...,
+        vantage_points: _abc.Iterable[_builtins.str] | None = ...,
+        members: _abc.Iterable[Global___SetMember] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "checkpoint_ms", b"checkpoint_ms", "live_keys", b"live_keys", "mirrors", b"mirrors", "origin", b"origin", "size", b"size", "snapshots", b"snapshots", "store", b"store", "subscribers", b"subscribers", "version", b"version", "zone_serial", b"zone_serial"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate_ends_ms", b"certificate_ends_ms", "certificate_problem", b"certificate_problem", "checkpoint", b"checkpoint", "checkpoint_ms", b"checkpoint_ms", "lapses_decided", b"lapses_decided", "lapses_held_back", b"lapses_held_back", "live_keys", b"live_keys", "members", b"members", "mirrors", b"mirrors", "origin", b"origin", "size", b"size", "snapshots", b"snapshots", "store", b"store", "subscribers", b"subscribers", "vantage_points", b"vantage_points", "version", b"version", "zone_serial", b"zone_serial"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PrimaryStatus: _TypeAlias = PrimaryStatus  # noqa: Y015
+
+@_typing.final
+class SetMember(_message.Message):
+    """An admitted mirror, and how it stands in the A record set."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    OPERATOR_FIELD_NUMBER: _builtins.int
+    REGION_FIELD_NUMBER: _builtins.int
+    ADDRESSES_FIELD_NUMBER: _builtins.int
+    DRAINING_FIELD_NUMBER: _builtins.int
+    PLACES_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    operator: _builtins.str
+    region: _builtins.str
+    draining: _builtins.bool
+    reason: _builtins.str
+    """Why it is out, or about to be; empty when all is well."""
+    @_builtins.property
+    def addresses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def places(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        operator: _builtins.str = ...,
+        region: _builtins.str = ...,
+        addresses: _abc.Iterable[_builtins.str] | None = ...,
+        draining: _builtins.bool = ...,
+        places: _abc.Iterable[_builtins.str] | None = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses", "draining", b"draining", "name", b"name", "operator", b"operator", "places", b"places", "reason", b"reason", "region", b"region"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetMember: _TypeAlias = SetMember  # noqa: Y015
 
 @_typing.final
 class CosigningMirror(_message.Message):

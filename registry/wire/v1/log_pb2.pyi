@@ -111,6 +111,27 @@ CONTACT_FIELD_EMAIL: ContactField.ValueType  # 3
 CONTACT_FIELD_TELEPHONE: ContactField.ValueType  # 4
 Global___ContactField: _TypeAlias = ContactField  # noqa: Y015
 
+class _MemberStatus:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _MemberStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_MemberStatus.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    MEMBER_STATUS_UNSPECIFIED: _MemberStatus.ValueType  # 0
+    MEMBER_STATUS_ADMITTED: _MemberStatus.ValueType  # 1
+    """The board has admitted it."""
+    MEMBER_STATUS_DRAINED: _MemberStatus.ValueType  # 2
+    """Its operator wants nobody sent there for a while."""
+
+class MemberStatus(_MemberStatus, metaclass=_MemberStatusEnumTypeWrapper): ...
+
+MEMBER_STATUS_UNSPECIFIED: MemberStatus.ValueType  # 0
+MEMBER_STATUS_ADMITTED: MemberStatus.ValueType  # 1
+"""The board has admitted it."""
+MEMBER_STATUS_DRAINED: MemberStatus.ValueType  # 2
+"""Its operator wants nobody sent there for a while."""
+Global___MemberStatus: _TypeAlias = MemberStatus  # noqa: Y015
+
 @_typing.final
 class Entry(_message.Message):
     """One change to one key: a leaf of the log's Merkle tree."""
@@ -125,7 +146,9 @@ class Entry(_message.Message):
     PAYLOAD_FIELD_NUMBER: _builtins.int
     kind: Global___Kind.ValueType
     key: _builtins.bytes
-    """Registration: 4 or 16 address bytes. Holder: its 16-byte identifier. State: empty."""
+    """Registration: 4 or 16 address bytes. Holder: its 16-byte identifier. Member: the mirror's
+    name. State: empty.
+    """
     operation: Global___Operation.ValueType
     critical: _builtins.bool
     """A follower that does not know a critical kind stops instead of counting it."""
@@ -244,6 +267,7 @@ class Registration(_message.Message):
     STATUS_FIELD_NUMBER: _builtins.int
     REGISTERED_MS_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    VERIFIED_MS_FIELD_NUMBER: _builtins.int
     holder_id: _builtins.bytes
     host: _builtins.str
     """The PTR name of the address, and the domain it belongs to: lower-case A-labels."""
@@ -251,6 +275,8 @@ class Registration(_message.Message):
     status: Global___Status.ValueType
     registered_ms: _builtins.int
     reason: _builtins.str
+    verified_ms: _builtins.int
+    """When the proofs last held, of the moments that the log tells of; 0: of none."""
     def __init__(
         self,
         *,
@@ -260,14 +286,62 @@ class Registration(_message.Message):
         status: Global___Status.ValueType = ...,
         registered_ms: _builtins.int = ...,
         reason: _builtins.str = ...,
+        verified_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["domain", b"domain", "holder_id", b"holder_id", "host", b"host", "reason", b"reason", "registered_ms", b"registered_ms", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["domain", b"domain", "holder_id", b"holder_id", "host", b"host", "reason", b"reason", "registered_ms", b"registered_ms", "status", b"status", "verified_ms", b"verified_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Registration: _TypeAlias = Registration  # noqa: Y015
+
+@_typing.final
+class Member(_message.Message):
+    """A mirror that the board has admitted, by its name; its entry is deleted when it is removed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OPERATOR_FIELD_NUMBER: _builtins.int
+    REGION_FIELD_NUMBER: _builtins.int
+    ADDRESSES_FIELD_NUMBER: _builtins.int
+    NSID_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    PLACES_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    operator: _builtins.str
+    """As it announced itself."""
+    region: _builtins.str
+    nsid: _builtins.str
+    status: Global___MemberStatus.ValueType
+    reason: _builtins.str
+    """Why it is out, or about to be; empty when all is well."""
+    @_builtins.property
+    def addresses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """4 or 16 bytes each, where it answers DNS."""
+
+    @_builtins.property
+    def places(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The names of the A record set that its addresses stand under, such as "a"; none: it is out."""
+
+    def __init__(
+        self,
+        *,
+        operator: _builtins.str = ...,
+        region: _builtins.str = ...,
+        addresses: _abc.Iterable[_builtins.bytes] | None = ...,
+        nsid: _builtins.str = ...,
+        status: Global___MemberStatus.ValueType = ...,
+        places: _abc.Iterable[_builtins.str] | None = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses", "nsid", b"nsid", "operator", b"operator", "places", b"places", "reason", b"reason", "region", b"region", "status", b"status"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Member: _TypeAlias = Member  # noqa: Y015
 
 @_typing.final
 class State(_message.Message):

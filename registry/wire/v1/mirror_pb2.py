@@ -26,7 +26,7 @@ from registry.wire.v1 import log_pb2 as registry_dot_wire_dot_v1_dot_log__pb2
 from registry.wire.v1 import replication_pb2 as registry_dot_wire_dot_v1_dot_replication__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dregistry/wire/v1/mirror.proto\x12\nsmtpnic.v1\x1a\x1aregistry/wire/v1/log.proto\x1a\"registry/wire/v1/replication.proto\";\n\x0cProveRequest\x12\x1e\n\x04kind\x18\x01 \x01(\x0e\x32\x10.smtpnic.v1.Kind\x12\x0b\n\x03key\x18\x02 \x01(\x0c\"\x9c\x01\n\rProveResponse\x12&\n\x05state\x18\x01 \x01(\x0b\x32\x17.smtpnic.v1.SignedState\x12+\n\x0bstate_proof\x18\x02 \x01(\x0b\x32\x16.smtpnic.v1.StateProof\x12\"\n\x06record\x18\x03 \x01(\x0b\x32\x12.smtpnic.v1.Record\x12\x12\n\naudit_path\x18\x04 \x03(\x0c\"\x18\n\x16GetMirrorStatusRequest\"\x81\x03\n\x0cMirrorStatus\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\r\n\x05phase\x18\x03 \x01(\t\x12\x0e\n\x06\x61\x64vice\x18\x04 \x01(\t\x12\x0c\n\x04size\x18\x05 \x01(\x04\x12\x12\n\ncheckpoint\x18\x06 \x01(\x0c\x12\x15\n\rcheckpoint_ms\x18\x07 \x01(\x04\x12\x14\n\x0c\x66reshness_ms\x18\x08 \x01(\x04\x12\x13\n\x0bzone_serial\x18\t \x01(\r\x12\x11\n\tlive_keys\x18\n \x01(\x04\x12\x10\n\x08upstream\x18\x0b \x01(\t\x12\x15\n\rupstream_size\x18\x0c \x01(\x04\x12\x15\n\rcosigned_size\x18\r \x01(\x04\x12\x13\n\x0b\x63osigned_ms\x18\x0e \x01(\x04\x12\x19\n\x11\x63osigning_problem\x18\x0f \x01(\t\x12\x17\n\x0fout_of_rotation\x18\x10 \x01(\t\x12\x0c\n\x04path\x18\x11 \x03(\t\x12%\n\x05peers\x18\x12 \x03(\x0b\x32\x16.smtpnic.v1.PeerStatus\"I\n\nPeerStatus\x12\x0b\n\x03url\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x04\x12\x0f\n\x07seen_ms\x18\x03 \x01(\x04\x12\x0f\n\x07problem\x18\x04 \x01(\t2\xd8\x01\n\x06Mirror\x12\x45\n\x08GetRoots\x12\x1b.smtpnic.v1.GetRootsRequest\x1a\x1c.smtpnic.v1.GetRootsResponse\x12<\n\x05Prove\x12\x18.smtpnic.v1.ProveRequest\x1a\x19.smtpnic.v1.ProveResponse\x12I\n\tGetStatus\x12\".smtpnic.v1.GetMirrorStatusRequest\x1a\x18.smtpnic.v1.MirrorStatusb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dregistry/wire/v1/mirror.proto\x12\nsmtpnic.v1\x1a\x1aregistry/wire/v1/log.proto\x1a\"registry/wire/v1/replication.proto\";\n\x0cProveRequest\x12\x1e\n\x04kind\x18\x01 \x01(\x0e\x32\x10.smtpnic.v1.Kind\x12\x0b\n\x03key\x18\x02 \x01(\x0c\"\x9c\x01\n\rProveResponse\x12&\n\x05state\x18\x01 \x01(\x0b\x32\x17.smtpnic.v1.SignedState\x12+\n\x0bstate_proof\x18\x02 \x01(\x0b\x32\x16.smtpnic.v1.StateProof\x12\"\n\x06record\x18\x03 \x01(\x0b\x32\x12.smtpnic.v1.Record\x12\x12\n\naudit_path\x18\x04 \x03(\x0c\"\x18\n\x16GetMirrorStatusRequest\"\xe1\x03\n\x0cMirrorStatus\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\r\n\x05phase\x18\x03 \x01(\t\x12\x0e\n\x06\x61\x64vice\x18\x04 \x01(\t\x12\x0c\n\x04size\x18\x05 \x01(\x04\x12\x12\n\ncheckpoint\x18\x06 \x01(\x0c\x12\x15\n\rcheckpoint_ms\x18\x07 \x01(\x04\x12\x14\n\x0c\x66reshness_ms\x18\x08 \x01(\x04\x12\x13\n\x0bzone_serial\x18\t \x01(\r\x12\x11\n\tlive_keys\x18\n \x01(\x04\x12\x10\n\x08upstream\x18\x0b \x01(\t\x12\x15\n\rupstream_size\x18\x0c \x01(\x04\x12\x15\n\rcosigned_size\x18\r \x01(\x04\x12\x13\n\x0b\x63osigned_ms\x18\x0e \x01(\x04\x12\x19\n\x11\x63osigning_problem\x18\x0f \x01(\t\x12\x17\n\x0fout_of_rotation\x18\x10 \x01(\t\x12\x0c\n\x04path\x18\x11 \x03(\t\x12%\n\x05peers\x18\x12 \x03(\x0b\x32\x16.smtpnic.v1.PeerStatus\x12\x1b\n\x13\x63\x65rtificate_ends_ms\x18\x13 \x01(\x04\x12\x1b\n\x13\x63\x65rtificate_problem\x18\x14 \x01(\t\x12$\n\x03set\x18\x15 \x01(\x0b\x32\x17.smtpnic.v1.SetStanding\"c\n\x0bSetStanding\x12\x10\n\x08\x64raining\x18\x01 \x01(\x08\x12\x10\n\x08\x61\x64mitted\x18\x02 \x01(\x08\x12\x0e\n\x06places\x18\x03 \x03(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x10\n\x08heard_ms\x18\x05 \x01(\x04\"I\n\nPeerStatus\x12\x0b\n\x03url\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x04\x12\x0f\n\x07seen_ms\x18\x03 \x01(\x04\x12\x0f\n\x07problem\x18\x04 \x01(\t2\xd8\x01\n\x06Mirror\x12\x45\n\x08GetRoots\x12\x1b.smtpnic.v1.GetRootsRequest\x1a\x1c.smtpnic.v1.GetRootsResponse\x12<\n\x05Prove\x12\x18.smtpnic.v1.ProveRequest\x1a\x19.smtpnic.v1.ProveResponse\x12I\n\tGetStatus\x12\".smtpnic.v1.GetMirrorStatusRequest\x1a\x18.smtpnic.v1.MirrorStatusb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,9 +40,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETMIRRORSTATUSREQUEST']._serialized_start=329
   _globals['_GETMIRRORSTATUSREQUEST']._serialized_end=353
   _globals['_MIRRORSTATUS']._serialized_start=356
-  _globals['_MIRRORSTATUS']._serialized_end=741
-  _globals['_PEERSTATUS']._serialized_start=743
-  _globals['_PEERSTATUS']._serialized_end=816
-  _globals['_MIRROR']._serialized_start=819
-  _globals['_MIRROR']._serialized_end=1035
+  _globals['_MIRRORSTATUS']._serialized_end=837
+  _globals['_SETSTANDING']._serialized_start=839
+  _globals['_SETSTANDING']._serialized_end=938
+  _globals['_PEERSTATUS']._serialized_start=940
+  _globals['_PEERSTATUS']._serialized_end=1013
+  _globals['_MIRROR']._serialized_start=1016
+  _globals['_MIRROR']._serialized_end=1232
 # @@protoc_insertion_point(module_scope)

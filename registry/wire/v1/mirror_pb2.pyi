@@ -114,6 +114,9 @@ class MirrorStatus(_message.Message):
     OUT_OF_ROTATION_FIELD_NUMBER: _builtins.int
     PATH_FIELD_NUMBER: _builtins.int
     PEERS_FIELD_NUMBER: _builtins.int
+    CERTIFICATE_ENDS_MS_FIELD_NUMBER: _builtins.int
+    CERTIFICATE_PROBLEM_FIELD_NUMBER: _builtins.int
+    SET_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     version: _builtins.str
     phase: _builtins.str
@@ -136,12 +139,19 @@ class MirrorStatus(_message.Message):
     cosigning_problem: _builtins.str
     out_of_rotation: _builtins.str
     """Why nobody should be sent here, though it answers; empty when all is well."""
+    certificate_ends_ms: _builtins.int
+    """When its certificate ends; and why it is not renewed, empty when all is well."""
+    certificate_problem: _builtins.str
     @_builtins.property
     def path(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The nodes that the log comes through, from the primary's follower to this one."""
 
     @_builtins.property
     def peers(self) -> _containers.RepeatedCompositeFieldContainer[Global___PeerStatus]: ...
+    @_builtins.property
+    def set(self) -> Global___SetStanding:
+        """How it stands in the A record set, as the primary said last."""
+
     def __init__(
         self,
         *,
@@ -163,14 +173,53 @@ class MirrorStatus(_message.Message):
         out_of_rotation: _builtins.str = ...,
         path: _abc.Iterable[_builtins.str] | None = ...,
         peers: _abc.Iterable[Global___PeerStatus] | None = ...,
+        certificate_ends_ms: _builtins.int = ...,
+        certificate_problem: _builtins.str = ...,
+        set: Global___SetStanding | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["set", b"set"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["advice", b"advice", "checkpoint", b"checkpoint", "checkpoint_ms", b"checkpoint_ms", "cosigned_ms", b"cosigned_ms", "cosigned_size", b"cosigned_size", "cosigning_problem", b"cosigning_problem", "freshness_ms", b"freshness_ms", "live_keys", b"live_keys", "name", b"name", "out_of_rotation", b"out_of_rotation", "path", b"path", "peers", b"peers", "phase", b"phase", "size", b"size", "upstream", b"upstream", "upstream_size", b"upstream_size", "version", b"version", "zone_serial", b"zone_serial"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["advice", b"advice", "certificate_ends_ms", b"certificate_ends_ms", "certificate_problem", b"certificate_problem", "checkpoint", b"checkpoint", "checkpoint_ms", b"checkpoint_ms", "cosigned_ms", b"cosigned_ms", "cosigned_size", b"cosigned_size", "cosigning_problem", b"cosigning_problem", "freshness_ms", b"freshness_ms", "live_keys", b"live_keys", "name", b"name", "out_of_rotation", b"out_of_rotation", "path", b"path", "peers", b"peers", "phase", b"phase", "set", b"set", "size", b"size", "upstream", b"upstream", "upstream_size", b"upstream_size", "version", b"version", "zone_serial", b"zone_serial"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___MirrorStatus: _TypeAlias = MirrorStatus  # noqa: Y015
+
+@_typing.final
+class SetStanding(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DRAINING_FIELD_NUMBER: _builtins.int
+    ADMITTED_FIELD_NUMBER: _builtins.int
+    PLACES_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    HEARD_MS_FIELD_NUMBER: _builtins.int
+    draining: _builtins.bool
+    admitted: _builtins.bool
+    reason: _builtins.str
+    """Why it is out, or about to be; empty when all is well."""
+    heard_ms: _builtins.int
+    """When the primary said so; 0: it has not."""
+    @_builtins.property
+    def places(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The names of the set that its addresses stand under; none: it is out."""
+
+    def __init__(
+        self,
+        *,
+        draining: _builtins.bool = ...,
+        admitted: _builtins.bool = ...,
+        places: _abc.Iterable[_builtins.str] | None = ...,
+        reason: _builtins.str = ...,
+        heard_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["admitted", b"admitted", "draining", b"draining", "heard_ms", b"heard_ms", "places", b"places", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetStanding: _TypeAlias = SetStanding  # noqa: Y015
 
 @_typing.final
 class PeerStatus(_message.Message):

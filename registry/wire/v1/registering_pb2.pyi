@@ -123,7 +123,7 @@ class BeginRequest(_message.Message):
     DOMAIN_FIELD_NUMBER: _builtins.int
     CONTACT_FIELD_NUMBER: _builtins.int
     holder_id: _builtins.bytes
-    """As for CreateHolder: chosen by the client."""
+    """Of a holder to be: the first 16 bytes of SHA-256("smtpnic-holder\\n" and the management key)."""
     management_key: _builtins.bytes
     address: _builtins.str
     host: _builtins.str

@@ -662,12 +662,17 @@ Global___ListHoldersResponse: _TypeAlias = ListHoldersResponse  # noqa: Y015
 class GetStatisticsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    HISTORY_FIELD_NUMBER: _builtins.int
+    history: _builtins.bool
+    """Whether the counts by status, the ages and the days are wanted too."""
     def __init__(
         self,
+        *,
+        history: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["history", b"history"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -683,12 +688,33 @@ class Statistics(_message.Message):
     ZONE_SERIAL_FIELD_NUMBER: _builtins.int
     LAST_CHANGE_MS_FIELD_NUMBER: _builtins.int
     CHECKPOINT_FIELD_NUMBER: _builtins.int
+    IPV4_FIELD_NUMBER: _builtins.int
+    IPV6_FIELD_NUMBER: _builtins.int
+    DOMAINS_FIELD_NUMBER: _builtins.int
+    AGES_FIELD_NUMBER: _builtins.int
+    DAYS_FIELD_NUMBER: _builtins.int
     log_size: _builtins.int
     registrations: _builtins.int
     holders: _builtins.int
     zone_serial: _builtins.int
     last_change_ms: _builtins.int
     checkpoint: _builtins.bytes
+    domains: _builtins.int
+    """Domains with a registration."""
+    @_builtins.property
+    def ipv4(self) -> Global___Totals:
+        """The rest only if the history was asked for."""
+
+    @_builtins.property
+    def ipv6(self) -> Global___Totals: ...
+    @_builtins.property
+    def ages(self) -> _containers.RepeatedCompositeFieldContainer[Global___Age]:
+        """The youngest first."""
+
+    @_builtins.property
+    def days(self) -> _containers.RepeatedCompositeFieldContainer[Global___Day]:
+        """Days of UTC on which something happened, the oldest first; the last 3,660 of them."""
+
     def __init__(
         self,
         *,
@@ -698,11 +724,120 @@ class Statistics(_message.Message):
         zone_serial: _builtins.int = ...,
         last_change_ms: _builtins.int = ...,
         checkpoint: _builtins.bytes = ...,
+        ipv4: Global___Totals | None = ...,
+        ipv6: Global___Totals | None = ...,
+        domains: _builtins.int = ...,
+        ages: _abc.Iterable[Global___Age] | None = ...,
+        days: _abc.Iterable[Global___Day] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ipv4", b"ipv4", "ipv6", b"ipv6"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "holders", b"holders", "last_change_ms", b"last_change_ms", "log_size", b"log_size", "registrations", b"registrations", "zone_serial", b"zone_serial"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ages", b"ages", "checkpoint", b"checkpoint", "days", b"days", "domains", b"domains", "holders", b"holders", "ipv4", b"ipv4", "ipv6", b"ipv6", "last_change_ms", b"last_change_ms", "log_size", b"log_size", "registrations", b"registrations", "zone_serial", b"zone_serial"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Statistics: _TypeAlias = Statistics  # noqa: Y015
+
+@_typing.final
+class Totals(_message.Message):
+    """Registrations by their status."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NEW_FIELD_NUMBER: _builtins.int
+    ACTIVE_FIELD_NUMBER: _builtins.int
+    LAPSED_FIELD_NUMBER: _builtins.int
+    SUSPENDED_FIELD_NUMBER: _builtins.int
+    new: _builtins.int
+    active: _builtins.int
+    lapsed: _builtins.int
+    suspended: _builtins.int
+    def __init__(
+        self,
+        *,
+        new: _builtins.int = ...,
+        active: _builtins.int = ...,
+        lapsed: _builtins.int = ...,
+        suspended: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["active", b"active", "lapsed", b"lapsed", "new", b"new", "suspended", b"suspended"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Totals: _TypeAlias = Totals  # noqa: Y015
+
+@_typing.final
+class Age(_message.Message):
+    """Registrations that are so old."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BELOW_DAYS_FIELD_NUMBER: _builtins.int
+    REGISTRATIONS_FIELD_NUMBER: _builtins.int
+    below_days: _builtins.int
+    """In days; 0: all that are older."""
+    registrations: _builtins.int
+    def __init__(
+        self,
+        *,
+        below_days: _builtins.int = ...,
+        registrations: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["below_days", b"below_days", "registrations", b"registrations"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Age: _TypeAlias = Age  # noqa: Y015
+
+@_typing.final
+class Day(_message.Message):
+    """One day: what happened, and how many there were at its end."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DAY_FIELD_NUMBER: _builtins.int
+    REGISTERED_FIELD_NUMBER: _builtins.int
+    WITHDRAWN_FIELD_NUMBER: _builtins.int
+    ACTIVATED_FIELD_NUMBER: _builtins.int
+    LAPSED_FIELD_NUMBER: _builtins.int
+    SUSPENDED_FIELD_NUMBER: _builtins.int
+    IPV4_FIELD_NUMBER: _builtins.int
+    IPV6_FIELD_NUMBER: _builtins.int
+    DOMAINS_FIELD_NUMBER: _builtins.int
+    day: _builtins.int
+    """Since 1970-01-01."""
+    registered: _builtins.int
+    withdrawn: _builtins.int
+    activated: _builtins.int
+    """Registrations that became so."""
+    lapsed: _builtins.int
+    suspended: _builtins.int
+    domains: _builtins.int
+    @_builtins.property
+    def ipv4(self) -> Global___Totals: ...
+    @_builtins.property
+    def ipv6(self) -> Global___Totals: ...
+    def __init__(
+        self,
+        *,
+        day: _builtins.int = ...,
+        registered: _builtins.int = ...,
+        withdrawn: _builtins.int = ...,
+        activated: _builtins.int = ...,
+        lapsed: _builtins.int = ...,
+        suspended: _builtins.int = ...,
+        ipv4: Global___Totals | None = ...,
+        ipv6: Global___Totals | None = ...,
+        domains: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ipv4", b"ipv4", "ipv6", b"ipv6"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activated", b"activated", "day", b"day", "domains", b"domains", "ipv4", b"ipv4", "ipv6", b"ipv6", "lapsed", b"lapsed", "registered", b"registered", "suspended", b"suspended", "withdrawn", b"withdrawn"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Day: _TypeAlias = Day  # noqa: Y015

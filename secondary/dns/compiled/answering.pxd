@@ -9,6 +9,10 @@ cdef enum:
     MAX_ABOVE = 16
     # A TXT of a listing is the longest: a question, 48 bytes and a host name, an OPT.
     OUT_BYTES = 1232
+    # As `secondary.dns.counters` has them.
+    TYPES = 9
+    RCODES = 16
+    TIME_BUCKETS = 16
 
 cdef enum Verdict:
     DECLINED = -1
@@ -34,11 +38,25 @@ cdef struct Range:
     uint8_t first[16]
     uint8_t last[16]
 
-# What limits took, and what was answered, by response code.
+# What limits took; what was answered, by type and by response code; and how long that took.
 cdef struct Counts:
-    uint64_t answered[16]
+    uint64_t answered[9][16]
+    uint64_t times[16]
+    uint64_t total_us
     uint64_t limited[3]
     uint64_t ignored
+
+# The secrets of cookies; the first makes them.
+cdef struct Secrets:
+    int count
+    uint8_t keys[3][16]
+
+# See `secondary.dns.rate_limit`.
+cdef struct Limits:
+    uint8_t key[16]
+    uint64_t costs_us[3]
+    uint64_t* slots
+    uint64_t mask
 
 cdef struct Client:
     const uint8_t* packed
@@ -84,15 +102,11 @@ cdef class FastPath:
     cdef Name _above[16]
     cdef int _special_count
     cdef Range _special[64]
-    cdef int _keys_count
-    cdef uint8_t _keys[3][16]
+    cdef Secrets _secrets
     cdef bint _tells_nsid
-    cdef int64_t _max_silence_s
-    cdef uint8_t _limiter_key[16]
-    cdef uint64_t _costs_us[3]
+    cdef Limits _limits
+    # Keeps what the limits point at.
     cdef uint64_t[::1] _slots_view
-    cdef uint64_t* _slots
-    cdef uint64_t _mask
     cdef uint8_t _status_words[16][16]
     cdef uint8_t _status_bytes[16]
 
@@ -104,7 +118,7 @@ cdef class FastPath:
         self, CompiledTable table, const uint8_t* wire, size_t size
     ) noexcept nogil
     cdef bint _decide(
-        self, CompiledTable table, Query* query, Answer* answer, int64_t now_s
+        self, CompiledTable table, Query* query, Answer* answer
     ) noexcept nogil
     cdef Zone* _zone_of(self, Query* query, int* below) noexcept nogil
     cdef void _answer_dashed(
@@ -120,9 +134,6 @@ cdef class FastPath:
     cdef void _add_facts(
         self, Answer* answer, CompiledTable table, uint32_t found
     ) noexcept nogil
-    cdef bint _bake(
-        self, Query* query, const Client* client, int64_t now_s, uint8_t* cookie
-    ) noexcept nogil
     cdef Py_ssize_t _finish_bare(
         self, Query* query, int rcode, const Client* client, uint64_t now_us, uint8_t* out,
         Counts* counts,
@@ -131,4 +142,3 @@ cdef class FastPath:
         self, Query* query, Answer* answer, const uint8_t* cookie, const Client* client,
         bint is_known, uint64_t now_us, Counts* counts,
     ) noexcept nogil
-    cdef bint _admits(self, const Client* client, int kind, uint64_t now_us) noexcept nogil

@@ -15,7 +15,6 @@ class FastPath:
         limiter: RateLimiter,
         *,
         tells_nsid: bool,
-        max_silence_seconds: float,
     ) -> None: ...
     def answer_one(
         self, table: CompiledTable, wire: bytes, client: bytes, now_s: int, now_us: int

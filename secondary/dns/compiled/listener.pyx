@@ -11,6 +11,9 @@ from libc.string cimport memcpy, memset
 
 from secondary.dns.compiled.answering cimport (
     DECLINED,
+    RCODES,
+    TIME_BUCKETS,
+    TYPES,
     Client,
     Counts,
     FastPath,
@@ -28,24 +31,7 @@ cdef extern from "<time.h>" nogil:
     int CLOCK_REALTIME
     int CLOCK_MONOTONIC
 
-cdef extern from "<sys/uio.h>" nogil:
-    struct iovec:
-        void* iov_base
-        size_t iov_len
-
 cdef extern from "<sys/socket.h>" nogil:
-    ctypedef unsigned int socklen_t
-    struct msghdr:
-        void* msg_name
-        socklen_t msg_namelen
-        iovec* msg_iov
-        size_t msg_iovlen
-        void* msg_control
-        size_t msg_controllen
-        int msg_flags
-    struct mmsghdr:
-        msghdr msg_hdr
-        unsigned int msg_len
     struct cmsghdr:
         size_t cmsg_len
         int cmsg_level
@@ -58,16 +44,6 @@ cdef extern from "<sys/socket.h>" nogil:
     int AF_INET
 
 cdef extern from "<netinet/in.h>" nogil:
-    struct in_addr:
-        unsigned int s_addr
-    struct in6_addr:
-        uint8_t s6_addr[16]
-    struct sockaddr_in:
-        in_addr sin_addr
-    # The longest that comes here.
-    struct sockaddr_in6:
-        unsigned short sin6_family
-        in6_addr sin6_addr
     struct in_pktinfo:
         int ipi_ifindex
         in_addr ipi_addr
@@ -77,8 +53,6 @@ cdef extern from "<netinet/in.h>" nogil:
     int IPPROTO_IPV6
 
 cdef enum:
-    # As many as come in a few hundred microseconds at most.
-    BATCH = 64
     MAX_QUERY_BYTES = 4096
     MAX_ANSWER_BYTES = 4096
     # No power of two: what is hot of 64 queries must not compete for the same lines of a cache.
@@ -87,33 +61,9 @@ cdef enum:
     # How long what is counted here is not seen: whatever takes the GIL may have to wait for it.
     SETTLE_US = 500000
 
-# One datagram's way in and out; its bytes stand elsewhere.
-cdef struct Slot:
-    iovec data_in
-    iovec data_out
-    sockaddr_in6 peer
-    uint8_t control[64]
-
 
 cdef class BatchListener:
     """Serves one UDP socket, whose descriptor it borrows, from `run` until `stop`."""
-
-    cdef int _fd
-    cdef FastPath _fast
-    cdef CompiledTable _table
-    cdef object _get_table
-    cdef object _answer
-    cdef object _counter
-    cdef object _limited
-    cdef volatile bint _stopping
-    cdef Slot* _slots
-    cdef uint8_t* _wires
-    # The answers of a batch, one after another.
-    cdef uint8_t* _answers
-    cdef int _received
-    cdef mmsghdr _in[64]
-    cdef mmsghdr _out[64]
-    cdef Counts _counts
 
     def __cinit__(self, int fd, FastPath fast not None, get_table, answer, counter, limited):
         """`get_table`: the table to answer from, or None; `answer`: what is asked for all that
@@ -155,10 +105,12 @@ cdef class BatchListener:
                 now_us = _now_us()
                 if count > 0:
                     declined_count = self._answer_batch(count, now_us, declined)
+                    self._note_time(count - declined_count, _now_us() - now_us)
             for number in range(declined_count):
                 self._ask(declined[number])
             if declined_count:
                 self._send_asked(declined, declined_count)
+                self._note_time(declined_count, _now_us() - now_us)
             if now_us - settled_us >= SETTLE_US or (
                 self._table is not None and self._table.is_retired
             ):
@@ -168,15 +120,29 @@ cdef class BatchListener:
 
     cdef void _settle(self):
         """Hands over what was counted, and takes the table that serves now."""
-        cdef int number
+        cdef int number, type
         self._table = self._get_table()
-        by_rcode = self._counter.by_rcode
-        for number in range(16):
-            by_rcode[number] += self._counts.answered[number]
+        answers = self._counter.answers
+        for type in range(TYPES):
+            for number in range(RCODES):
+                if self._counts.answered[type][number]:
+                    answers[type * RCODES + number] += self._counts.answered[type][number]
+        times = self._counter.times
+        for number in range(TIME_BUCKETS):
+            times[number] += self._counts.times[number]
+        self._counter.total_us += self._counts.total_us
         for number in range(3):
             self._limited[number] += self._counts.limited[number]
         self._counter.ignored += self._counts.ignored
         memset(&self._counts, 0, sizeof(Counts))
+
+    cdef void _note_time(self, int answers, uint64_t took_us) noexcept nogil:
+        """See `AnswerCounter.took`."""
+        cdef int bucket = 0
+        while bucket < TIME_BUCKETS - 1 and took_us >> (bucket + 3):
+            bucket += 1
+        self._counts.times[bucket] += answers
+        self._counts.total_us += answers * took_us
 
     cdef void _prepare(self):
         """Says once what stays as it is, of the headers for what comes and what goes."""

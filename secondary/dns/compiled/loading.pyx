@@ -16,7 +16,8 @@ from secondary.dns.compiled.table cimport CompiledTable
 
 from registry.batch import outline_slot
 from registry.errors import MalformedError
-from registry.kinds import Kind
+from registry.content import check_stored
+from registry.kinds import Kind, Status
 from registry.merkle import LEAF_PREFIX
 from secondary.dns.table import DAY_SECONDS, LATEST_DAY, LISTED
 
@@ -39,9 +40,12 @@ cdef int REGISTRATION = int(Kind.REGISTRATION)
 cdef uint64_t DAY_MS = DAY_SECONDS * 1000
 cdef uint64_t LATEST = LATEST_DAY
 cdef uint8_t LEAF = LEAF_PREFIX[0]
+cdef int HOLDER = int(Kind.HOLDER)
 cdef bint IS_LISTED[16]
+cdef bint IS_KNOWN[16]
 for _status in range(16):
     IS_LISTED[<int>_status] = _status in LISTED
+    IS_KNOWN[<int>_status] = _status in set(Status)
 
 cdef struct Bytes:
     const uint8_t* at
@@ -121,12 +125,14 @@ cdef class BulkLoad:
         cdef Registration registration
         if not _read_record(data, len(data), &record):
             state_key, payload, slot = outline_slot(data)
+            check_stored(state_key, payload, data)
             self._table.put(state_key, payload, data)
             self._keep(slot)
             return 0
         if record.kind == <uint64_t>REGISTRATION:
             if not _read_registration(&record.payload, &registration):
                 state_key, payload, slot = outline_slot(data)
+                check_stored(state_key, payload, data)
                 self._table.put(state_key, payload, data)
             elif record.key.size != IPV4_BYTES and record.key.size != IPV6_BYTES:
                 raise MalformedError(f"an address of {record.key.size} bytes")
@@ -138,6 +144,10 @@ cdef class BulkLoad:
                 )
             else:
                 self._table._remove(record.key.at, record.key.size)
+        elif record.kind != <uint64_t>HOLDER:
+            state_key, payload, slot = outline_slot(data)
+            check_stored(state_key, payload, data)
+            self._table.put(state_key, payload, data)
         self._keep(_slot(&record))
         return 0
 
@@ -249,7 +259,8 @@ cdef bint _read_record(const uint8_t* data, size_t size, Record* record) noexcep
 
 
 cdef bint _read_registration(const Bytes* payload, Registration* registration) noexcept nogil:
-    """Whether this is a Registration in the shape they are written, its host name ASCII."""
+    """Whether this is a Registration in the shape they are written, its host name ASCII, its
+    status one that is known."""
     cdef Message message
     cdef size_t at
     registration.host.at, registration.host.size = payload.at, 0
@@ -268,6 +279,8 @@ cdef bint _read_registration(const Bytes* payload, Registration* registration) n
             # A reason may be any text, whose encoding would have to be looked at.
             return False
     if registration.host.size > MAX_HOST_BYTES or registration.status > MAX_STATUS:
+        return False
+    if not IS_KNOWN[registration.status]:
         return False
     for at in range(registration.host.size):
         if registration.host.at[at] > 126:

@@ -26,8 +26,8 @@ cdef class CompiledTable:
     cdef Arena _arena
     cdef pthread_rwlock_t _lock
     cdef object _standing
+    cdef readonly object members
     cdef uint32_t serial
-    cdef int64_t vouched_s
     cdef bint is_loaded
     cdef bint is_retired
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Final
 
-from secondary.dns.codes import OPCODE_QUERY, Option, Rcode
+from secondary.dns.codes import Rcode
+from secondary.dns.counters import OTHER_COLUMN, RCODES, TYPE_NAMES
 from secondary.dns.fast_path import ZoneKind
+from secondary.dns.pure.kept import Kept
 from secondary.dns.pure.names import (
     IPV4_BYTES,
     IPV4_RECORD,
@@ -20,9 +22,8 @@ from secondary.dns.pure.names import (
     Names,
     registered,
 )
-from secondary.dns.pure.shapes import COOKIE_BYTES, Shape, make_shape
+from secondary.dns.pure.shapes import Shape, make_shape
 from secondary.dns.query import (
-    CLIENT_COOKIE_BYTES,
     HEADER_BYTES,
     MAX_LABEL_BYTES,
     MAX_NAME_BYTES,
@@ -36,28 +37,17 @@ from secondary.dns.reply import Response, bare
 from secondary.dns.responder import Responder
 from secondary.dns.table import DictTable
 
-# Sound queries have some hundreds of shapes. Beyond this all are forgotten, and found again: who
-# makes up new ones costs others a parse now and then.
-MAX_KEPT: Final = 4096
-# What is told apart by more bytes is not worth it.
-MAX_KEY_BYTES: Final = 128
-
 _ID: Final = slice(0, 2)
 # Flags and counts.
 _HEAD: Final = slice(2, HEADER_BYTES)
 _RESPONSE_BIT: Final = 0x80
+_OPCODE_BITS: Final = 0x78
+_QUESTIONS: Final = slice(4, 6)
 _TYPE_AND_CLASS_BYTES: Final = 4
 # The serial within an SOA record.
 _SERIAL: Final = slice(-20, -16)
 # Compression pointers by what they point at (RFC 1035, 4.1.4).
 _POINTERS: Final = [(0xC000 | at).to_bytes(2) for at in range(HEADER_BYTES + MAX_NAME_BYTES)]
-# How queries end that have a cookie as their last option: lengths, and the option before it.
-_COOKIES: Final = tuple(
-    (size, Option.COOKIE.to_bytes(2) + size.to_bytes(2))
-    for size in (CLIENT_COOKIE_BYTES, COOKIE_BYTES)
-)
-
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +59,19 @@ class _Ending:
     question_bytes: int
     # First labels, in lower case, with which it would be the name of something else.
     apart: frozenset[bytes]
+    # Whether it does not matter what the first label is.
+    is_any: bool
 
 
 @dataclass(frozen=True, slots=True)
 class _Moment:
-    """What a batch is answered from; `absences` are SOA records, after their owners, by zone."""
+    """What a batch is answered from; `absences` are SOA records, after their owners, by zone.
+
+    `counts` are those of `AnswerCounter.answers`.
+    """
 
     table: DictTable
-    is_fresh: bool
+    counts: list[int]
     absences: tuple[bytes, ...]
     now_s: int
     now_us: int
@@ -105,80 +100,87 @@ class FastPath:
     def __init__(self, responder: Responder, limiter: RateLimiter) -> None:
         """Answers as `responder` would; `limiter` counts the answers of both."""
         self._zones = responder.zones.fast()
-        self._names = [Names(zone) for zone in self._zones]
+        # Where the servers are there are more records than are worth it.
+        self._names = [
+            None if zone.kind is ZoneKind.SERVERS else Names(zone) for zone in self._zones
+        ]
         self._origins = [list(read_name(zone.origin, 0)[0]) for zone in self._zones]
         self._above = frozenset(responder.zones.above())
         # Names that may end as those of another zone do.
         self._apart = self._above | {zone.origin for zone in self._zones}
         self._cookies = responder.cookies
         self._tells_nsid = bool(responder.identity.nsid)
-        self._max_silence_s = responder.max_silence_seconds
         self._limiter = limiter
         self._is_limited = any(limiter.costs_us)
         self._absences: tuple[int, tuple[bytes, ...]] = (-1, ())
-        self._endings: dict[bytes, _Ending] = {}
-        self._shapes: dict[bytes, Shape] = {}
-        # Of queries that end in a cookie, which is not part of the key.
-        self._cookie_shapes: dict[bytes, Shape] = {}
+        self._endings: Kept[_Ending] = Kept()
+        self._shapes: Kept[Shape] = Kept()
 
     def answer_one(
         self, table: DictTable, wire: bytes, client: bytes, now_s: int, now_us: int
     ) -> bytes | None:
         """The answer to one query, empty for silence; None when the responder has to be asked."""
-        return self.answer_all(table, [(wire, client)], now_s, now_us)[0]
+        counts = [0] * (len(TYPE_NAMES) * RCODES)
+        return self.answer_all(table, counts, [(wire, client)], now_s, now_us)[0]
 
     def answer_all(
-        self, table: DictTable, queries: Iterable[tuple[bytes, bytes]], now_s: int, now_us: int
+        self,
+        table: DictTable,
+        counts: list[int],
+        queries: Iterable[tuple[bytes, bytes]],
+        now_s: int,
+        now_us: int,
     ) -> list[bytes | None]:
         """The same for queries and the clients they came from, all at one time.
 
-        Written out here is what nearly everybody asks: a dashed name, without a cookie.
+        Answers are counted in `counts`, which is `AnswerCounter.answers`: here the type is known.
+        Written out here is what nearly everybody asks: a dashed name, or one of nobody's.
         """
-        moment = self._moment(table, now_s, now_us)
-        absences, find, ending_of = moment.absences, table.facts.get, self._endings.get
-        is_limited, join = self._is_limited, b"".join
+        moment = self._moment(table, counts, now_s, now_us)
+        is_limited = self._is_limited
+        ending_of, facts_of, join = self._endings.whole.get, table.facts.get, b"".join
         answers: list[bytes | None] = []
         for wire, client in queries:
             size = wire[HEADER_BYTES] if len(wire) > HEADER_BYTES else 0
             after = HEADER_BYTES + 1 + size
-            ending = ending_of(wire[_HEAD] + wire[after:])
-            if ending is None or not (moment.is_fresh and 0 < size <= MAX_LABEL_BYTES):
+            key, cookie = wire[_HEAD] + wire[after:], b""
+            ending = ending_of(key)
+            if ending is None:
+                ending, cookie = self._endings.find_before_cookie(key)
+            if ending is None or not 0 < size <= MAX_LABEL_BYTES:
                 answers.append(self._answer(moment, wire, client))
                 continue
-            shape, label = ending.shape, wire[HEADER_BYTES + 1 : after]
-            zone = shape.zone
-            facts = None if zone is None else find(label)
-            if facts is None and (size == IPV6_LABEL_BYTES or label.lower() in ending.apart):
-                # It may have letters of the other case, or be the name of something else.
-                answers.append(self._answer(moment, wire, client))
-                continue
-            head, records = shape.found, b""
-            if facts is not None:
-                if shape.wants_ipv4 and size != IPV6_LABEL_BYTES:
+            shape = ending.shape
+            head, records, opt, is_known = shape.found, b"", shape.opt, False
+            if not ending.is_any:
+                label = wire[HEADER_BYTES + 1 : after]
+                facts = facts_of(label)
+                if facts is not None and shape.wants_ipv4 and size != IPV6_LABEL_BYTES:
                     records = IPV4_RECORD + facts[:IPV4_BYTES]
+                elif (found := _find(moment, ending, label, facts)) is not None:
+                    head, records = found
                 else:
-                    records = registered(shape, facts, is_ipv6=size == IPV6_LABEL_BYTES)
-            if not records and zone is not None:
-                head = shape.absent if facts is None else shape.empty
-                records = _POINTERS[after] + absences[zone]
+                    answers.append(self._answer(moment, wire, client))
+                    continue
+            if cookie:
+                cookie, is_known = self._cookies.answer(cookie, client, now_s)
+                opt += cookie + shape.opt_end
             question = wire[HEADER_BYTES : after + ending.question_bytes]
-            answer = join((wire[_ID], head, question, records, shape.opt))
+            answer = join((wire[_ID], head, question, records, opt))
             if is_limited or len(answer) > shape.max_bytes:
-                response = Response(answer, len(question), len(shape.opt))
+                response = Response(answer, len(question), len(opt), is_known)
                 answer = self._bounded(moment, response, shape.max_bytes, client)
+            counts[shape.column + (head[1] & 0xF)] += 1
             answers.append(answer)
         return answers
 
-    def _moment(self, table: DictTable, now_s: int, now_us: int) -> _Moment:
-        standing = table.standing
-        serial = standing.position.state.zone_serial
+    def _moment(self, table: DictTable, counts: list[int], now_s: int, now_us: int) -> _Moment:
+        serial = table.standing.position.state.zone_serial
         known, absences = self._absences
         if known != serial:
             absences = tuple(_with_serial(zone.absence, serial) for zone in self._zones)
             self._absences = serial, absences
-        # Which table is too old the responder knows, and to the fraction of a second.
-        is_fresh = now_s + 1 - standing.vouched_s <= self._max_silence_s
-        return _Moment(table, is_fresh, absences, now_s, now_us)
+        return _Moment(table, counts, absences, now_s, now_us)
 
     def _bounded(self, moment: _Moment, response: Response, max_bytes: int, client: bytes) -> bytes:
         """The answer, without its records where they are too many or the limit was reached."""
@@ -197,11 +199,22 @@ class FastPath:
         """The answer to whatever came; see `answer_one`."""
         if len(wire) < HEADER_BYTES or wire[2] & _RESPONSE_BIT:
             return b""
-        asked = self._read(wire, client)
-        shape = None if asked is None else self._known_shape(asked)
-        if asked is None or shape is None:
-            return self._answer_new(moment, wire, client, asked)
+        if wire[2] & _OPCODE_BITS:
+            return self._bare(moment, wire, client, Rcode.NOTIMP)
+        # A query without a question is for a cookie alone.
+        if wire[_QUESTIONS] == b"\0\0":
+            return None
+        asked = self._read(wire, client) if wire[_QUESTIONS] == b"\0\1" else None
+        if asked is None:
+            return self._bare(moment, wire, client, Rcode.FORMERR)
+        shape, asked.cookie = self._shapes.find(_key(asked))
+        if shape is None:
+            return self._answer_new(moment, asked)
         return self._answer_shape(moment, asked, shape)
+
+    def _bare(self, moment: _Moment, wire: bytes, client: bytes, rcode: Rcode) -> bytes:
+        moment.counts[OTHER_COLUMN + rcode] += 1
+        return self._bounded(moment, bare(wire, rcode), HEADER_BYTES, client)
 
     def _read(self, wire: bytes, client: bytes) -> _Asked | None:
         """The query with its name; None if there is none that could be read."""
@@ -219,22 +232,14 @@ class FastPath:
                 return number
         return None
 
-    def _answer_new(
-        self, moment: _Moment, wire: bytes, client: bytes, asked: _Asked | None
-    ) -> bytes | None:
-        """Of a shape that is not known yet, or malformed."""
-        header = parse_header(wire)
+    def _answer_new(self, moment: _Moment, asked: _Asked) -> bytes | None:
+        """Of a shape that is not known yet, or malformed behind its name."""
+        header = parse_header(asked.wire)
         assert header is not None
-        if header.opcode != OPCODE_QUERY:
-            return self._bounded(moment, bare(header, Rcode.NOTIMP), HEADER_BYTES, client)
-        # A query without a question is for a cookie alone.
-        if header.questions == 0:
-            return None
         try:
-            query = parse_query(wire, header)
+            query = parse_query(asked.wire, header)
         except QueryFormatError:
-            return self._bounded(moment, bare(header, Rcode.FORMERR), HEADER_BYTES, client)
-        assert asked is not None
+            return self._bare(moment, asked.wire, asked.client, Rcode.FORMERR)
         if query.edns is not None:
             if query.edns.wants_nsid and self._tells_nsid:
                 return None
@@ -242,7 +247,7 @@ class FastPath:
         shape = make_shape(header, query, asked.zone)
         if shape is None:
             return None
-        self._keep_shape(asked, shape)
+        self._shapes.keep(_key(asked), asked.cookie, shape)
         return self._answer_shape(moment, asked, shape)
 
     def _answer_shape(self, moment: _Moment, asked: _Asked, shape: Shape) -> bytes | None:
@@ -251,56 +256,32 @@ class FastPath:
         head, records = shape.found, b""
         if shape.zone is not None:
             below = asked.labels[: -len(self._origins[shape.zone])]
+            names = self._names[shape.zone]
             # An apex has more records than are worth it.
-            if not (below and moment.is_fresh):
+            if not below or names is None:
                 return None
-            found = self._names[shape.zone].find(below, shape, moment.table)
+            found = names.find(below, shape, moment.table)
             if not found:
                 head = shape.absent if found is None else shape.empty
                 origin = len(asked.name) - len(self._zones[shape.zone].origin)
                 found = _POINTERS[HEADER_BYTES + origin] + moment.absences[shape.zone]
             records = found
+        self._keep_ending(asked, shape)
         opt, is_known = shape.opt, False
         if asked.cookie:
             cookie, is_known = self._cookies.answer(asked.cookie, asked.client, moment.now_s)
             opt += cookie + shape.opt_end
-        else:
-            self._keep_ending(asked, shape)
         question_bytes = len(asked.name) + _TYPE_AND_CLASS_BYTES
         question = asked.wire[HEADER_BYTES : HEADER_BYTES + question_bytes]
         answer = b"".join((asked.wire[_ID], head, question, records, opt))
         response = Response(answer, question_bytes, len(opt), is_known)
+        moment.counts[shape.column + (head[1] & 0xF)] += 1
         return self._bounded(moment, response, shape.max_bytes, asked.client)
 
     @property
-    def kept(self) -> tuple[int, int, int]:
+    def kept(self) -> tuple[int, ...]:
         """How much was kept of queries, of each kind."""
-        return len(self._endings), len(self._shapes), len(self._cookie_shapes)
-
-    # --- what is kept ---------------------------------------------------------------
-
-    def _known_shape(self, asked: _Asked) -> Shape | None:
-        """The shape of a query that is like an earlier one; its cookie is taken out."""
-        key = _key(asked)
-        shape = self._shapes.get(key)
-        if shape is not None:
-            return shape
-        for size, option in _COOKIES:
-            if key[-size - len(option) : -size] == option:
-                shape = self._cookie_shapes.get(key[:-size])
-                if shape is not None:
-                    asked.cookie = key[-size:]
-                    return shape
-        return None
-
-    def _keep_shape(self, asked: _Asked, shape: Shape) -> None:
-        key = _key(asked)
-        if not asked.cookie:
-            _keep(self._shapes, key, shape)
-            return
-        for size, option in _COOKIES:
-            if key[-size - len(option) :] == option + asked.cookie:
-                _keep(self._cookie_shapes, key[:-size], shape)
+        return *self._endings.sizes, *self._shapes.sizes
 
     def _keep_ending(self, asked: _Asked, shape: Shape) -> None:
         """Where the first label alone makes the difference, whatever it is."""
@@ -325,14 +306,26 @@ class FastPath:
         if any(b"-" in label for label in apart):
             return
         question_bytes = len(origin) + _TYPE_AND_CLASS_BYTES
-        _keep(self._endings, asked.wire[_HEAD] + ending, _Ending(shape, question_bytes, apart))
+        value = _Ending(shape, question_bytes, apart, is_any=shape.zone is None and not apart)
+        self._endings.keep(asked.wire[_HEAD] + ending, asked.cookie, value)
 
 
-def _keep(kept: dict[bytes, _T], key: bytes, value: _T) -> None:
-    if len(kept) >= MAX_KEPT:
-        kept.clear()
-    if len(key) <= MAX_KEY_BYTES:
-        kept[key] = value
+def _find(
+    moment: _Moment, ending: _Ending, label: bytes, facts: bytes | None
+) -> tuple[bytes, bytes] | None:
+    """The header and the records for a first label; None: the whole name has to be read."""
+    shape = ending.shape
+    is_ipv6 = len(label) == IPV6_LABEL_BYTES
+    # It may have letters of the other case, or be the name of something else.
+    if facts is None and (is_ipv6 or label.lower() in ending.apart):
+        return None
+    if shape.zone is None:
+        return shape.found, b""
+    records = b"" if facts is None else registered(shape, facts, is_ipv6=is_ipv6)
+    if records:
+        return shape.found, records
+    head = shape.absent if facts is None else shape.empty
+    return head, _POINTERS[HEADER_BYTES + 1 + len(label)] + moment.absences[shape.zone]
 
 
 def _key(asked: _Asked) -> bytes:

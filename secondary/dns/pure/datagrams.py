@@ -10,8 +10,10 @@ from __future__ import annotations
 import ctypes
 import socket
 import struct
+from array import array
 from collections.abc import Sequence
 from errno import EINTR
+from itertools import accumulate
 from typing import Any, Final, Literal
 
 from secondary.dns.transport import MAX_QUERY_BYTES
@@ -27,8 +29,8 @@ _MSG_WAITFORONE: Final = 0x10000
 _PACKED: Final = {socket.AF_INET: slice(4, 8), socket.AF_INET6: slice(8, 24)}
 # Where an in_pktinfo and an in6_pktinfo have the interface, which routing shall choose.
 _INTERFACE_AT: Final = {socket.AF_INET: 0, socket.AF_INET6: 16}
-
-
+# Where each datagram's bytes begin.
+_PLACES: Final = range(0, BATCH * MAX_QUERY_BYTES, MAX_QUERY_BYTES)
 _CONTROL_ROOM: Final = memoryview(struct.pack("@L", _CONTROL_BYTES) * BATCH).cast("L")
 _NO_INTERFACE: Final = memoryview(bytes(4 * BATCH)).cast("I")
 
@@ -66,15 +68,18 @@ class _Messages:
         self.array = (_Message * BATCH)()
         self.data = bytearray(BATCH * MAX_QUERY_BYTES)
         self._vectors = (_Vector * BATCH)()
-        data, peer, control = _address(self.data), _address(peers), _address(controls)
+        self.address = _address(self.data)
+        peer, control = _address(peers), _address(controls)
         for number, message in enumerate(self.array):
             vector = self._vectors[number]
-            vector.base, vector.length = data + number * MAX_QUERY_BYTES, MAX_QUERY_BYTES
+            vector.base = self.address + number * MAX_QUERY_BYTES
+            vector.length = MAX_QUERY_BYTES
             header = message.header
             header.peer, header.peer_bytes = peer + number * _PEER_BYTES, _PEER_BYTES
             header.vector, header.vectors = ctypes.addressof(vector), 1
             header.control = control + number * _CONTROL_BYTES
         self.received = _column(self.array, "I", _Message.length.offset)
+        self.bases = _column(self._vectors, "L", _Vector.base.offset)
         self.sizes = _column(self._vectors, "L", _Vector.length.offset)
         self.control_bytes = _column(self.array, "L", _Header.control_bytes.offset)
 
@@ -87,7 +92,11 @@ class Datagrams:
         library = ctypes.CDLL(None, use_errno=True)
         self._receive, self._send = library.recvmmsg, library.sendmmsg
         self._fd = bound.fileno()
-        self._packed = _PACKED[bound.family]
+        packed = _PACKED[bound.family]
+        self._packed = [
+            slice(peer + packed.start, peer + packed.stop)
+            for peer in range(0, BATCH * _PEER_BYTES, _PEER_BYTES)
+        ]
         self._peers = bytearray(BATCH * _PEER_BYTES)
         controls = bytearray(BATCH * _CONTROL_BYTES)
         self._in, self._out = _Messages(self._peers, controls), _Messages(self._peers, controls)
@@ -103,30 +112,29 @@ class Datagrams:
         # Nothing came in time, or the kernel had no memory: neither is the end.
         if count <= 0:
             return []
-        peers, packed = bytes(self._peers[: count * _PEER_BYTES]), self._packed
-        came, received = self._came, incoming.received
-        datagrams = []
-        for place in range(count):
-            at, peer = place * MAX_QUERY_BYTES, place * _PEER_BYTES
-            wire = came[at : at + received[place]].tobytes()
-            datagrams.append((wire, peers[peer + packed.start : peer + packed.stop]))
-        return datagrams
+        peers, came = bytes(self._peers), self._came
+        sizes = incoming.received[:count].tolist()
+        return [
+            (came[at : at + size].tobytes(), peers[packed])
+            for at, size, packed in zip(_PLACES, sizes, self._packed, strict=False)
+        ]
 
     def answer(self, answers: Sequence[bytes | None]) -> int:
         """Sends to the places what is neither empty nor None; how many it could not send."""
-        goes, sizes = self._goes, self._out.sizes
-        self._out.control_bytes[:] = self._in.control_bytes
+        out, count = self._out, len(answers)
+        out.control_bytes[:] = self._in.control_bytes
         self._interfaces[:] = _NO_INTERFACE
-        unsent = []
-        for place, answer in enumerate(answers):
-            if answer:
-                at, size = place * MAX_QUERY_BYTES, len(answer)
-                goes[at : at + size] = answer
-                sizes[place] = size
-            else:
-                unsent.append(place)
+        # One after another: that costs a copy for all, where a place for each costs one for each.
+        said = [answer for answer in answers if answer]
+        joined, sizes = b"".join(said), list(map(len, said))
+        if len(said) < count:
+            sizes = [len(answer) if answer else 0 for answer in answers]
+        self._goes[: len(joined)] = joined
+        out.sizes[:count] = array("L", sizes)
+        out.bases[:count] = array("L", accumulate(sizes[:-1], initial=out.address))
+        unsent = [] if len(said) == count else [at for at, size in enumerate(sizes) if not size]
         lost = first = 0
-        for place in [*unsent, len(answers)]:
+        for place in [*unsent, count]:
             lost += self._send_between(first, place)
             first = place + 1
         return lost

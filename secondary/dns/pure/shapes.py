@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from secondary.dns.codes import CLASS_CHAOS, CLASS_IN, EDNS_VERSION, Option, Rcode, Type
+from secondary.dns.counters import column_of
 from secondary.dns.edns import extended_error_option, opt_record, option
 from secondary.dns.query import RESPONSE_FLAG, Header, Query
 from secondary.dns.reply import AUTHORITATIVE_FLAG, ECHOED_FLAGS, Reply, Transport, size_limit
@@ -30,6 +31,8 @@ class Shape:
 
     # Its number; None where the answer is the same for any name.
     zone: int | None
+    # Where its answers are counted; see `AnswerCounter`.
+    column: int
     wants_ipv4: bool
     wants_ipv6: bool
     wants_text: bool
@@ -56,6 +59,7 @@ def make_shape(header: Header, query: Query, zone: int | None) -> Shape | None:
     opt, opt_end = _opt(query, Reply(Rcode.NOERROR))
     return Shape(
         zone,
+        column_of(query.type),
         wants_ipv4=query.type in (Type.A, Type.ANY),
         wants_ipv6=query.type in (Type.AAAA, Type.ANY),
         wants_text=query.type == Type.TXT,
@@ -73,7 +77,8 @@ def _fixed(header: Header, query: Query, reply: Reply) -> Shape:
     head = _head(header, query, reply.rcode, 0, (0, 0))
     opt, opt_end = _opt(query, reply)
     max_bytes = size_limit(query.edns, Transport.UDP)
-    return Shape(None, False, False, False, head, head, head, opt, opt_end, max_bytes)
+    column = column_of(query.type)
+    return Shape(None, column, False, False, False, head, head, head, opt, opt_end, max_bytes)
 
 
 def _head(header: Header, query: Query, rcode: Rcode, flags: int, counts: tuple[int, int]) -> bytes:

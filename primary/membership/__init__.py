@@ -1,0 +1,1 @@
+"""Who may follow the log over mutual TLS: tokens, nodes, certificates."""

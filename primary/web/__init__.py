@@ -1,0 +1,1 @@
+"""The web page: what the command line does, for people with a browser. Its rules are the desk's."""
