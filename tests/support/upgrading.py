@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lab.cluster import SECONDARY_ENV, Cluster, Secondary, token_in
-from tests.support.previous import Version
+from lab.cluster import SECONDARY_ENV, Cluster, Secondary
+from tests.support.previous import NEW, Version
 from tests.support.probe import QUICK, Probe
 from tests.support.registrant import Registrant, secure_channel
 from tests.support.wait import wait_until
@@ -15,6 +15,8 @@ from tests.support.wait import wait_until
 SECONDS = 60.0
 # A mirror that joins later than this many entries begins with a snapshot.
 STREAM_LIMIT = 10
+# What `enroll` writes that the version before refuses, as docs/upgrading.md says.
+NEW_SETTINGS = ("renew_ended_at",)
 
 
 class MixedCluster:
@@ -60,11 +62,15 @@ class MixedCluster:
         return self.primary_version.run("smtpnic-primary", *arguments, config)
 
     def join(self) -> None:
-        """Every mirror joins with a token that the running primary made, and starts."""
+        """Every mirror is enrolled by the primary's version, and starts.
+
+        Without a token: the version before knows none.
+        """
         for secondary, version in zip(self.secondaries, self.versions, strict=True):
-            _, *arguments = self.cluster.token_command(secondary)
-            token = token_in(self.primary_version.run("smtpnic-primary", *arguments))
-            version.run("smtpnic-secondary", "join", token, str(secondary.directory))
+            _, *arguments = self.cluster.enroll_command(secondary)
+            self.primary_version.run("smtpnic-primary", *arguments)
+            if version is not NEW:
+                leave_out(secondary.settings_file, NEW_SETTINGS)
         self.cluster.start_secondaries()
 
     def wait_for(self, address: str, answer: str = "registered") -> None:
@@ -92,6 +98,12 @@ class MixedCluster:
             registrant = Registrant(channel)
             registrant.create_holder()
             yield registrant
+
+
+def leave_out(settings: Path, names: tuple[str, ...]) -> None:
+    """Takes settings out of a file, as its operator does who is told `no such setting`."""
+    lines = settings.read_text("utf-8").splitlines(keepends=True)
+    settings.write_text("".join(line for line in lines if not line.startswith(names)), "utf-8")
 
 
 def run_as(secondary: Secondary, version: Version) -> None:
