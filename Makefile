@@ -5,6 +5,9 @@ BIN := .venv/bin
 PACKAGES := registry node primary secondary smtpnic policyd lab bench
 # Unit tests use the machine's cores; integration tests start whole clusters, one at a time.
 UNIT_WORKERS := 2
+# Clusters of real processes on a busy machine: a test that fails runs once more, a few in a run, and
+# the report shows both. What needed it is a mistake to be found, in the test or in the program.
+SECOND_RUN := --reruns 1 --max-suite-reruns 5 --rerun-show-tracebacks
 
 .PHONY: help
 help: ## Show this list
@@ -22,7 +25,7 @@ demo: ## Run a whole cluster on loopback and narrate it (ONESHOT=1: check each s
 .PHONY: test
 test: setup ## Run all tests
 	$(BIN)/pytest -n $(UNIT_WORKERS) tests/unit
-	$(BIN)/pytest tests/integration
+	$(BIN)/pytest $(SECOND_RUN) tests/integration
 
 .PHONY: test-receivers
 test-receivers: setup ## Test real mail servers, each in a copy of this machine; needs root
@@ -34,7 +37,7 @@ image: ## Build the container image (TAG=smtp-registry:dev)
 
 .PHONY: test-image
 test-image: setup ## Build the image and run a registry from it, without privileges; needs root
-	$(BIN)/pytest tests/image --timeout 1200
+	$(BIN)/pytest $(SECOND_RUN) tests/image --timeout 1200
 
 .PHONY: check
 check: setup ## Check style, types, the rules of who imports whom, generated code

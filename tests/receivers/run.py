@@ -72,6 +72,7 @@ def run_suite(suite: Suite) -> tuple[Suite, int, str, float]:
         *("-m", "pytest", "-q", "-p", "no:cacheprovider"),
         # Servers are started once a mode: the order is that of the file.
         *("-p", "no:randomly", f"--timeout={TEST_SECONDS}"),
+        *("--reruns=1", "--max-suite-reruns=2", "--rerun-show-tracebacks"),
         *(
             f"tests/receivers/{file}"
             for file in suite.files
@@ -106,7 +107,8 @@ def main(names: Sequence[str]) -> int:
             sys.stdout.write(
                 f"== {suite.name}: {'ok' if code == 0 else 'FAILED'}, {seconds:.0f} s\n"
             )
-            sys.stdout.write(output if code else "".join(output.splitlines(keepends=True)[-1:]))
+            told = code != 0 or "RERUN" in output
+            sys.stdout.write(output if told else "".join(output.splitlines(keepends=True)[-1:]))
             sys.stdout.flush()
             failed += code != 0
     return 1 if failed else 0
