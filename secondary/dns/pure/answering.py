@@ -139,6 +139,7 @@ class FastPath:
         moment = self._moment(table, counts, now_s, now_us)
         is_limited = self._is_limited
         ending_of, facts_of, join = self._endings.whole.get, table.facts.get, b"".join
+        absences, pointers = moment.absences, _POINTERS
         answers: list[bytes | None] = []
         for wire, client in queries:
             size = wire[HEADER_BYTES] if len(wire) > HEADER_BYTES else 0
@@ -155,13 +156,17 @@ class FastPath:
             if not ending.is_any:
                 label = wire[HEADER_BYTES + 1 : after]
                 facts = facts_of(label)
-                if facts is not None and shape.wants_ipv4 and size != IPV6_LABEL_BYTES:
-                    records = IPV4_RECORD + facts[:IPV4_BYTES]
-                elif (found := _find(moment, ending, label, facts)) is not None:
-                    head, records = found
-                else:
+                if facts is not None:
+                    if shape.wants_ipv4 and size != IPV6_LABEL_BYTES:
+                        records = IPV4_RECORD + facts[:IPV4_BYTES]
+                    else:
+                        head, records = _listed(moment, shape, facts, size)
+                # It may have letters of the other case, or be the name of something else.
+                elif size == IPV6_LABEL_BYTES or label.lower() in ending.apart:
                     answers.append(self._answer(moment, wire, client))
                     continue
+                elif shape.zone is not None:
+                    head, records = shape.absent, pointers[after] + absences[shape.zone]
             if cookie:
                 cookie, is_known = self._cookies.answer(cookie, client, now_s)
                 opt += cookie + shape.opt_end
@@ -310,22 +315,14 @@ class FastPath:
         self._endings.keep(asked.wire[_HEAD] + ending, asked.cookie, value)
 
 
-def _find(
-    moment: _Moment, ending: _Ending, label: bytes, facts: bytes | None
-) -> tuple[bytes, bytes] | None:
-    """The header and the records for a first label; None: the whole name has to be read."""
-    shape = ending.shape
-    is_ipv6 = len(label) == IPV6_LABEL_BYTES
-    # It may have letters of the other case, or be the name of something else.
-    if facts is None and (is_ipv6 or label.lower() in ending.apart):
-        return None
+def _listed(moment: _Moment, shape: Shape, facts: bytes, size: int) -> tuple[bytes, bytes]:
+    """The header and the records for a first label in the table, of so many bytes."""
     if shape.zone is None:
         return shape.found, b""
-    records = b"" if facts is None else registered(shape, facts, is_ipv6=is_ipv6)
+    records = registered(shape, facts, is_ipv6=size == IPV6_LABEL_BYTES)
     if records:
         return shape.found, records
-    head = shape.absent if facts is None else shape.empty
-    return head, _POINTERS[HEADER_BYTES + 1 + len(label)] + moment.absences[shape.zone]
+    return shape.empty, _POINTERS[HEADER_BYTES + 1 + size] + moment.absences[shape.zone]
 
 
 def _key(asked: _Asked) -> bytes:
