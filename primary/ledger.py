@@ -34,6 +34,7 @@ from primary.store.values import (
     ReceiptRow,
     RecordRow,
     Wanted,
+    contact_row,
     opening_of,
 )
 from registry.address import Address
@@ -255,13 +256,6 @@ def _payload(entry: bytes) -> bytes:
 
 def _contact_rows(effect: PutHolder, index: int) -> list[ContactRow]:
     return [
-        ContactRow(
-            effect.holder_id,
-            int(contact.opening.field),
-            contact.opening.salt,
-            contact.opening.value,
-            contact.public,
-            index,
-        )
+        contact_row(effect.holder_id, contact.opening, index, public=contact.public)
         for contact in effect.contact
     ]

@@ -29,6 +29,7 @@ from primary.store.values import (
     ContactRow,
     RecordRow,
     StoredHead,
+    contact_row,
 )
 from primary.store.writer import WriteTransaction
 from registry.batch import SignedState
@@ -307,10 +308,7 @@ def _contact(
         if opening is None:
             opening = _kept_opening(commitment, kept)
         if opening is not None:
-            number = int(commitment.field)
-            found.append(
-                ContactRow(holder_id, number, opening.salt, opening.value, is_public, index)
-            )
+            found.append(contact_row(holder_id, opening, index, public=is_public))
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any, Final
 
 from sqlalchemy import Connection, delete, func, insert, or_, select, update
@@ -15,11 +16,13 @@ from primary.registering.application import (
     encode_contact,
 )
 from primary.registering.letters import Letter
+from primary.registering.owners import canonical_mailbox
 from primary.store.schema import applications, standings
 from registry.address import Address
 
 # How many applications are forgotten in one transaction.
 _EXPIRE_STEP: Final = 500
+_FIELDS: Final = tuple(field.name for field in fields(Application))
 
 
 class Applications:
@@ -43,11 +46,11 @@ class Applications:
         with self._file.reading() as connection:
             return connection.scalar(select(func.count()).select_from(applications)) or 0
 
-    def unanswered(self, email: str) -> int:
-        """Letters to this mailbox that were not answered."""
+    def unanswered(self, mailbox: str) -> int:
+        """Letters to this mailbox, in its canonical spelling, that were not answered."""
         query = select(func.count()).select_from(applications)
         waiting = query.where(
-            applications.c.email == email,
+            applications.c.mailbox == mailbox,
             applications.c.email_token_hash != b"",
             applications.c.email_confirmed_ms == 0,
         )
@@ -168,11 +171,11 @@ def _forget(connection: Connection, application_id: bytes) -> None:
 
 def _application_row(application: Application) -> dict[str, object]:
     """The columns are the fields, but for those that a database has no type for."""
-    fields = {column.name: getattr(application, column.name) for column in applications.c}
-    return fields | {
+    return {name: getattr(application, name) for name in _FIELDS} | {
         "purpose": int(application.purpose),
         "address": application.address.packed if application.address else b"",
         "contact": encode_contact(application.contact),
+        "mailbox": canonical_mailbox(application.email),
     }
 
 
@@ -182,4 +185,4 @@ def _application(row: Any) -> Application:
         "address": Address(row.address) if row.address else None,
         "contact": decode_contact(row.contact),
     }
-    return Application(**{**row._mapping, **special})
+    return Application(**{name: row._mapping[name] for name in _FIELDS} | special)

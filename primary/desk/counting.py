@@ -11,6 +11,7 @@ from primary.desk.book import Book
 from primary.desk.looking import Looker
 from primary.registering.application import Application
 from primary.registering.judging import Subject
+from primary.registering.owners import canonical_mailbox, registrable_domain
 from primary.registering.proof_records import names_holder
 from primary.registering.quotas import (
     Quotas,
@@ -46,16 +47,17 @@ class QuotaKeeper:
         """As they are now."""
         return decided(self.settings, self.policies())
 
-    async def check_server(self, subject: Subject, mailbox: str) -> None:
-        """Whether one more mail server has room, of a holder with this mailbox.
+    async def check_server(self, subject: Subject, email: str) -> None:
+        """Whether one more mail server has room, of a holder with this e-mail address.
 
         Nothing else is counted as long as the caller lets nobody else in between.
         """
         counts, run, address = self.book.counts, self.clerk.run, subject.address
         quotas = self.quotas
-        count = await run(counts.domain, subject.domain, address)
-        check_quota(quotas, Scope.DOMAIN, subject.domain, count)
-        count = await run(counts.email, mailbox, address)
+        domain, mailbox = registrable_domain(subject.domain), canonical_mailbox(email)
+        count = await run(counts.registrable, domain, address)
+        check_quota(quotas, Scope.DOMAIN, domain, count)
+        count = await run(counts.mailbox, mailbox, address)
         check_quota(quotas, Scope.EMAIL, mailbox, count)
         for network in ranges_of(address):
             count = await run(counts.network, network, address)
@@ -89,19 +91,19 @@ class QuotaKeeper:
         It is counted at once, so that of many that are begun together each sees the others, and
         by who causes it too: whoever has one mail server cannot write to thousands of people.
         """
-        mailbox, cause = _mailbox(application.email), _cause(application)
+        mailbox, cause = canonical_mailbox(application.email), _cause(application)
         # What was sent before a restart is in the book alone.
-        kept = await self.clerk.run(self.book.applications.unanswered, application.email)
-        count = max(kept, self._windows.count(mailbox, now_ms, self.pending_ms))
+        kept = await self.clerk.run(self.book.applications.unanswered, mailbox)
+        count = max(kept, self._windows.count(_reader(mailbox), now_ms, self.pending_ms))
         check_quota(self.quotas, Scope.UNCONFIRMED, application.email, count)
         count = self._windows.count(cause, now_ms, WEEK_MS)
         check_quota(self.quotas, Scope.LETTERS, cause, count)
-        self._windows.add(mailbox, now_ms, self.pending_ms)
+        self._windows.add(_reader(mailbox), now_ms, self.pending_ms)
         self._windows.add(cause, now_ms, WEEK_MS)
 
     def answered(self, application: Application) -> None:
         """Somebody reads the letters to that mailbox."""
-        self._windows.forget(_mailbox(application.email))
+        self._windows.forget(_reader(canonical_mailbox(application.email)))
 
     async def _runs_network(self, subject: Subject) -> bool:
         """Whether the reverse zone of a network, not of the address alone, names the holder."""
@@ -117,9 +119,8 @@ def _client(what: str) -> str:
     return f"client {what}"
 
 
-def _mailbox(email: str) -> str:
-    """In capitals or not, it is one mailbox nearly always."""
-    return f"mailbox {email.casefold()}"
+def _reader(mailbox: str) -> str:
+    return f"mailbox {mailbox}"
 
 
 def _cause(application: Application) -> str:

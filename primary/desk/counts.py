@@ -10,7 +10,6 @@ from primary.desk.book_file import BookFile
 from primary.registering.quotas import Range
 from primary.store.schema import contacts, standings
 from registry.address import Address
-from registry.kinds import ContactField
 
 
 class Counts:
@@ -19,15 +18,13 @@ class Counts:
     def __init__(self, file: BookFile) -> None:
         self._file = file
 
-    def domain(self, domain: str, but: Address) -> int:
-        """Registrations of a domain."""
-        return self._count(but, standings.c.domain == domain)
+    def registrable(self, domain: str, but: Address) -> int:
+        """Registrations of a registrable domain, and of all below it that is not another's."""
+        return self._count(but, standings.c.registrable == domain)
 
-    def email(self, email: str, but: Address) -> int:
-        """Registrations of the holders with this mailbox."""
-        holders = select(contacts.c.holder_id).where(
-            contacts.c.field == int(ContactField.EMAIL), contacts.c.value == email
-        )
+    def mailbox(self, mailbox: str, but: Address) -> int:
+        """Registrations of the holders with this mailbox, in its canonical spelling."""
+        holders = select(contacts.c.holder_id).where(contacts.c.mailbox == mailbox)
         return self._count(but, standings.c.holder_id.in_(holders))
 
     def network(self, network: Range, but: Address) -> int:

@@ -12,6 +12,7 @@ from primary.desk.book_file import BookFile
 from primary.desk.letters import queue_letter
 from primary.registering.judging import Subject
 from primary.registering.letters import Letter
+from primary.registering.owners import registrable_domain
 from primary.registering.reviewing import DAYS_TO_LAPSE
 from primary.registering.schedule import TRIAL_PROOFS, Trial
 from primary.registering.standing import Standing
@@ -20,8 +21,12 @@ from registry.address import Address
 from registry.entry import state_key
 from registry.kinds import Kind
 
-# What a look at an active registration changes.
-_REVIEWED: Final = ("look_ms", "failed_days", "failed_day", "lapsed_ms", "verified_ms")
+# What a look at an active registration changes; what is counted as one does with the list of
+# suffixes, as a newer version of the package brings it.
+_REVIEWED: Final = (
+    *("look_ms", "failed_days", "failed_day", "lapsed_ms", "verified_ms"),
+    "registrable",
+)
 
 
 class Standings:
@@ -87,11 +92,11 @@ class Standings:
         """Keeps what reviews have seen, of many in one transaction; what is gone stays gone."""
         rows = [
             {
-                "of_address": standing.subject.address.packed,
-                "of_holder": standing.subject.holder_id,
-                **{name: standing_row(standing)[name] for name in _REVIEWED},
+                "of_address": row["address"],
+                "of_holder": row["holder_id"],
+                **{name: row[name] for name in _REVIEWED},
             }
-            for standing in reviewed
+            for row in map(standing_row, reviewed)
         ]
         same = (
             standings.c.address == bindparam("of_address"),
@@ -189,6 +194,7 @@ def standing_row(standing: Standing) -> dict[str, object]:
         "failed_day": standing.failed_day,
         "lapsed_ms": standing.lapsed_ms,
         "verified_ms": standing.verified_ms,
+        "registrable": registrable_domain(subject.domain),
     }
 
 

@@ -116,15 +116,17 @@ contacts: Final = Table(
     Column("public", Boolean, nullable=False),
     # Index of the entry that carries the commitment.
     Column("log_index", COUNTER, nullable=False),
+    # Of an e-mail address: see primary.registering.owners.
+    Column("mailbox", Text),
     sqlite_with_rowid=False,
 )
 Index(None, contacts.c.log_index)
-# Who has this mailbox: quotas and the relay ask.
+# Who has this mailbox: quotas ask.
 Index(
     None,
-    contacts.c.value,
-    sqlite_where=contacts.c.field == 3,
-    postgresql_where=contacts.c.field == 3,
+    contacts.c.mailbox,
+    sqlite_where=contacts.c.mailbox.is_not(None),
+    postgresql_where=contacts.c.mailbox.is_not(None),
 )
 
 # Statistics: what each day changed of the registrations of one IP version. Every column but the
@@ -181,6 +183,8 @@ applications: Final = Table(
     Column("expires_ms", COUNTER, nullable=False),
     Column("email_confirmed_ms", COUNTER, nullable=False),
     Column("address_proved_ms", COUNTER, nullable=False),
+    # Of the e-mail address, what is counted as one.
+    Column("mailbox", Text, nullable=False, server_default=""),
     sqlite_with_rowid=False,
 )
 Index(
@@ -193,7 +197,7 @@ Index(
 )
 Index(None, applications.c.address)
 Index(None, applications.c.domain)
-Index(None, applications.c.email)
+Index(None, applications.c.mailbox)
 Index(None, applications.c.address_token)
 Index(None, applications.c.email_token_hash)
 Index(None, applications.c.expires_ms)
@@ -221,11 +225,14 @@ standings: Final = Table(
     Column("lapsed_ms", COUNTER, nullable=False),
     # When a look last found that all holds; 0: never, or before it was kept.
     Column("verified_ms", COUNTER, nullable=False, server_default="0"),
+    # Of the domain, what is counted as one: see primary.registering.owners.
+    Column("registrable", Text, nullable=False, server_default=""),
     sqlite_with_rowid=False,
 )
 Index(None, standings.c.look_ms)
 Index(None, standings.c.holder_id)
 Index(None, standings.c.domain)
+Index(None, standings.c.registrable)
 Index(None, standings.c.address_token)
 # Few of many.
 _FAILING: Final = standings.c.failed_days > 0

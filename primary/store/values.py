@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from primary.registering.owners import canonical_mailbox
 from registry.batch import Batch, LoggedEntry
 from registry.checkpoint import Checkpoint, CheckpointSigner, sign_checkpoint
 from registry.contact import Opening
@@ -79,6 +80,8 @@ class ContactRow(NamedTuple):
     value: str
     public: bool
     log_index: int
+    # Of an e-mail address, what is counted as one.
+    mailbox: str | None
 
 
 class ReceiptRow(NamedTuple):
@@ -167,6 +170,15 @@ class Statistics:
     holders: int
     zone_serial: int
     last_change_ms: int
+
+
+def contact_row(holder_id: bytes, opening: Opening, index: int, *, public: bool) -> ContactRow:
+    """The row that keeps what was committed to by the entry of that index."""
+    is_email = opening.field == ContactField.EMAIL
+    mailbox = canonical_mailbox(opening.value) if is_email else None
+    return ContactRow(
+        holder_id, int(opening.field), opening.salt, opening.value, public, index, mailbox
+    )
 
 
 def opening_of(row: ContactRow) -> Opening:

@@ -353,6 +353,33 @@ def test_quotas_refuse_one_too_many(bureau: Bureau, net: Internet, field: str) -
             net.let_in_network(more.address, bytes(16))
 
 
+def test_names_below_a_domain_are_counted_with_it(bureau: Bureau, net: Internet) -> None:
+    """However many a person makes up, and whoever asks: it is one registrable domain."""
+    ann, bob = bureau.applicant(), bureau.applicant("bob")
+    bureau.register(ann)
+    bureau.terms = replace(bureau.terms, quotas=Quotas(per_domain=1))
+    bureau.reopen()
+    assert ann.domain != bob.domain
+
+    with pytest.raises(Problem, match=r"domain: example\.org has 1 registrations") as caught:
+        bureau.begin(bob)
+    assert (caught.value.code, caught.value.field) == ("quota", "domain")
+
+
+@pytest.mark.parametrize("spelled", ["Ann@{}", "ann+more@{}", "ANN+{}@{}"])
+def test_another_spelling_of_a_mailbox_is_the_same(bureau: Bureau, spelled: str) -> None:
+    """Capitals and a tag make no other mailbox, for whichever holder."""
+    ann, bob = bureau.applicant(), bureau.applicant("bob")
+    bureau.register(ann)
+    bureau.terms = replace(bureau.terms, quotas=Quotas(per_email=1))
+    bureau.reopen()
+    other = ContactValue(ContactField.EMAIL, spelled.format(*[ann.domain.upper()] * 2), public=True)
+
+    with pytest.raises(Problem, match=rf"email: ann@{ann.domain} has 1 registrations") as caught:
+        bureau.begin(bob, contact=contact_with(other))
+    assert (caught.value.code, caught.value.field) == ("quota", "email")
+
+
 def test_the_board_sets_quotas(bureau: Bureau, net: Internet) -> None:
     """As a policy, at once and without a restart, whatever the primary's settings say."""
     ann = bureau.applicant()
@@ -385,12 +412,14 @@ def test_no_letter_goes_out_before_all_else_is_shown(bureau: Bureau) -> None:
 
 
 def test_nobody_is_pestered(bureau: Bureau) -> None:
-    """Five letters that nobody answers are all that one mailbox gets."""
-    victim = bureau.applicant("victim")
+    """Five letters that nobody answers are all that one mailbox gets, however it is spelled, and
+    after a restart too."""
+    domain = bureau.applicant("victim").domain
 
     def pester(number: int) -> Report:
         eve = replace(bureau.applicant("victim"), name=f"eve{number}")
-        report = bureau.begin(eve, contact=victim.contact())
+        mailbox = ContactValue(ContactField.EMAIL, f"Victim+{number}@{domain}", public=True)
+        report = bureau.begin(eve, contact=contact_with(mailbox))
         bureau.let_in(eve)
         bureau.connect(report)
         return bureau.check(report, eve)
@@ -400,6 +429,9 @@ def test_nobody_is_pestered(bureau: Bureau) -> None:
     with pytest.raises(Problem, match="5 letters") as caught:
         pester(5)
     assert caught.value.code == "quota"
+    bureau.reopen()
+    with pytest.raises(Problem, match="5 letters"):
+        pester(6)
 
 
 def test_one_mail_server_writes_to_few_people(bureau: Bureau, net: Internet) -> None:
