@@ -179,6 +179,43 @@ def test_every_revision_becomes_this_one(
     assert "entries lead to the signed root" in founded.command("check", url=database_url)
 
 
+def test_what_is_counted_as_one_is_made_up_for(founded: Founded, database_url: str) -> None:
+    """SQLite and PostgreSQL: rows from before 0008 are counted like those that come after it,
+    those that are as they were to be and those that are not."""
+    domains = {
+        "example.org": "example.org",
+        "a.b.example.org": "example.org",
+        "x.y.github.io": "y.github.io",
+    }
+    emails = {"Ann+1@Example.org": "ann@example.org", "bob@example.org": "bob@example.org"}
+    (standing,), (application,) = founded.held["standings"], founded.held["applications"]
+    rows = founded.held | {
+        "standings": [
+            standing | {"address": bytes([number]), "domain": domain}
+            for number, domain in enumerate(domains)
+        ],
+        "applications": [
+            application
+            | {"application_id": bytes([number]), "address": bytes([number]), "email": email}
+            for number, email in enumerate(emails)
+        ],
+        "contacts": [
+            row | ({"value": "Eve+2@example.org"} if row["field"] == 3 else {})
+            for row in founded.held["contacts"]
+        ],
+    }
+    founded.put_back(database_url, "0007", rows)
+    is_server = database_url.startswith("postgresql")
+    founded.command("migrate", *["--backed-up"] * is_server, url=database_url)
+    found = rows_of(database_url)
+
+    assert domains == {row["domain"]: row["registrable"] for row in found["standings"]}
+    assert emails == {row["email"]: row["mailbox"] for row in found["applications"]}
+    for row in found["contacts"]:
+        assert row["mailbox"] == ("eve@example.org" if row["field"] == 3 else None)
+    assert 3 in {row["field"] for row in found["contacts"]}
+
+
 def backups(founded: Founded) -> list[Path]:
     """The copies beside the database."""
     file = founded.settings.data_dir / "registry.sqlite3"

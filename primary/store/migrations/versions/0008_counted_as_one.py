@@ -69,13 +69,12 @@ def _fill(
 
 
 def _others(connection: sa.Connection) -> sa.Table:
-    """A table of this connection's alone."""
+    """A table for this transaction; not a temporary one, whose file may be anywhere (P6)."""
     others = sa.Table(
         "others",
         sa.MetaData(),
         sa.Column("source", sa.Text, primary_key=True),
         sa.Column("one", sa.Text, nullable=False),
-        prefixes=["TEMPORARY"],
     )
     others.create(connection)
     return others
