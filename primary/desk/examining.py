@@ -9,7 +9,7 @@ from typing import Final
 
 from primary.desk.looking import MAX_LOOKS, Looker
 from primary.registering.application import Application, Purpose
-from primary.registering.findings import Finding, all_hold
+from primary.registering.findings import Finding
 from primary.registering.judging import judge_email
 from primary.registering.schedule import DAY_MS
 
@@ -54,16 +54,6 @@ class Examiner:
         )
 
     async def _server(self, application: Application) -> list[Finding]:
-        subject = application.subject
-        names, domain = await asyncio.gather(
-            self.looker.names(subject), self.looker.domain(subject)
-        )
         connected = application.address_proved_ms > self.clock() - CONNECTION_MS
-        # Nobody's port 25 is knocked at before its name leads to it, by whoever asks.
-        if not connected and not all_hold(names):
-            address = await self.looker.address_unseen(subject, application.address_token)
-        else:
-            address = await self.looker.address(
-                subject, application.address_token, connected=connected
-            )
-        return [*names, domain, address]
+        token = application.address_token
+        return await self.looker.server(application.subject, token, connected=connected)

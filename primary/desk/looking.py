@@ -9,7 +9,7 @@ from typing import Final
 
 from node.resolving import Resolvers
 from primary.desk.greeting import SMTP_PORT, Greeting, read_greeting
-from primary.registering.findings import Finding, Verdict
+from primary.registering.findings import Finding, Verdict, all_hold
 from primary.registering.judging import (
     AddressSigns,
     Subject,
@@ -59,6 +59,16 @@ class Looker:
         return judge_domain(
             subject, await self.resolvers.ask(domain_record_name(subject.domain), "TXT")
         )
+
+    async def server(self, subject: Subject, token: str, *, connected: bool) -> list[Finding]:
+        """All that is asked of a mail server: its names, the domain, and last the address."""
+        names, domain = await asyncio.gather(self.names(subject), self.domain(subject))
+        # Nobody's port 25 is knocked at before its name leads to it, by whoever asks.
+        if connected or all_hold(names):
+            address = await self.address(subject, token, connected=connected)
+        else:
+            address = await self.address_unseen(subject, token)
+        return [*names, domain, address]
 
     async def recovery(self, domain: str, holder_id: bytes, key_hash: bytes) -> Finding:
         """Whether the domain gives the holder the new key."""

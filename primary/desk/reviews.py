@@ -15,13 +15,21 @@ from primary.desk.looking import Looker
 from primary.desk.servers import Lookups, Servers
 from primary.desk.vantage import ASKED, VantagePoints
 from primary.intake import Submit
-from primary.registering.findings import Finding, Verdict, all_hold, is_broken
+from primary.registering.findings import (
+    Condition,
+    Finding,
+    all_hold,
+    broken,
+    broken_text,
+    is_broken,
+)
 from primary.registering.judging import Subject
 from primary.registering.letters import Letter, Writer
 from primary.registering.reviewing import (
     DAYS_TO_LAPSE,
     MIN_VANTAGE_POINTS,
     Action,
+    give_up,
     grace_ends,
     hold_back,
     may_lapse,
@@ -37,6 +45,7 @@ from registry.registration import MAX_REASON_BYTES
 
 # A reason is one TXT string, and a name in it may be in any script.
 _REASON_CHARACTERS: Final = MAX_REASON_BYTES // 4
+_NOT_SHOWN: Final = "the address was not shown again in its first week"
 
 # PTR and forward.
 LOOKUPS: Final = Lookups(reverse=1, forward=1)
@@ -133,7 +142,7 @@ class Reviews:
             standing,
             self._clock(),
             held=all_hold(findings),
-            known=is_broken(findings) and await self._is_seen_elsewhere(standing.subject),
+            known=await self._is_failure(standing, findings),
             dice=self._dice,
             period_ms=self._period_ms,
         )
@@ -154,6 +163,14 @@ class Reviews:
                     return await self._lapse(standing, changed, version, findings)
         return None
 
+    async def give_up(
+        self, standing: Standing, version: int, findings: Sequence[Finding]
+    ) -> Standing | None:
+        """Lets lapse what did not show its address in its first week; as `visit`."""
+        changed = give_up(standing, self._clock(), self._dice)
+        async with self._lapsing:
+            return await self._lapse(standing, changed, version, findings)
+
     async def _end(self, standing: Standing) -> None:
         """Nobody looks any more, and the holder is told so."""
         subject = standing.subject
@@ -161,6 +178,12 @@ class Reviews:
         if letter is not None:
             await self._clerk.run(self._book.letters.queue, letter, self._clock())
         await self._clerk.run(self._book.standings.end, subject.address, subject.holder_id)
+
+    async def _is_failure(self, standing: Standing, findings: Sequence[Finding]) -> bool:
+        """Whether it counts that something does not hold; nothing does of what lapsed already."""
+        if standing.lapsed_ms or not is_broken(findings):
+            return False
+        return await self._is_seen_elsewhere(standing.subject)
 
     async def _is_seen_elsewhere(self, subject: Subject) -> bool:
         """Whether it fails from another place too: one may be cut off, or deceived.
@@ -187,8 +210,7 @@ class Reviews:
         if not may_lapse(lapsed, registrations, self._board().lapses_at(now_ms / 1000)):
             _log.error("lapses.held_back", lapsed=lapsed, registrations=registrations)
             return hold_back(changed, now_ms, self._dice)
-        reason = _broken(findings)[0].found[:_REASON_CHARACTERS]
-        if await self._set(standing, version, Status.LAPSED, reason):
+        if await self._set(standing, version, Status.LAPSED, _reason(findings)):
             await self._keep(changed, await self._letter(Action.LAPSE, changed, findings))
         return None
 
@@ -209,7 +231,7 @@ class Reviews:
         email = await self._clerk.run(self._book.registered.email, subject.holder_id)
         if not email:
             return None
-        what = "\n".join(f"  {one.found}\n  {one.mend}" for one in _broken(findings))
+        what = broken_text(findings)
         match action:
             case Action.WARN:
                 return self._writer.failing(
@@ -226,5 +248,8 @@ class Reviews:
                 return None
 
 
-def _broken(findings: Sequence[Finding]) -> list[Finding]:
-    return [finding for finding in findings if finding.verdict is Verdict.FAILED]
+def _reason(findings: Sequence[Finding]) -> str:
+    """What anyone may read in the log: never what a stranger's port 25 says."""
+    first = broken(findings)[0]
+    text = _NOT_SHOWN if first.condition is Condition.ADDRESS else first.found
+    return text[:_REASON_CHARACTERS]

@@ -20,11 +20,11 @@ from primary.desk.post import Post
 from primary.desk.reviews import Reviews
 from primary.desk.servers import Lookups
 from primary.intake import BusyError, IntakeClosedError, Submit
-from primary.registering.findings import Finding, Verdict, all_hold, is_broken
+from primary.registering.findings import Finding, Verdict, all_hold, broken_text, is_broken
 from primary.registering.letters import Letter, Writer
 from primary.registering.proof_records import networks_of
 from primary.registering.reviewing import put_off
-from primary.registering.schedule import Step, Trial, next_review
+from primary.registering.schedule import MISSES_TO_LAPSE, Step, Trial, next_review
 from primary.registering.standing import Standing
 from primary.store.errors import StoreUnavailableError
 from registry.errors import Problem
@@ -46,11 +46,24 @@ _log = get_logger("rounds")
 
 @dataclass(frozen=True, slots=True)
 class _Look:
-    """What a look at a registration has shown: its names, and all that is asked of it."""
+    """What a look at a registration has shown: its names, the domain, and last the address."""
 
-    names: Sequence[Finding]
-    held: bool
-    known: bool
+    findings: Sequence[Finding]
+
+    @property
+    def names(self) -> Sequence[Finding]:
+        """What a review looks at, too."""
+        return self.findings[:-2]
+
+    @property
+    def held(self) -> bool:
+        """Whether all is shown."""
+        return all_hold(self.findings)
+
+    @property
+    def known(self) -> bool:
+        """Whether all could be told."""
+        return all(finding.verdict is not Verdict.UNKNOWN for finding in self.findings)
 
 
 class Rounds:
@@ -167,7 +180,7 @@ class Rounds:
                 # The board may have lifted a suspension of what was lapsed before.
                 return await self._reviews.visit(replace(standing, lapsed_ms=0), version)
             case Status.LAPSED:
-                return await self._reviews.visit(standing, version)
+                return await self._visit_lapsed(standing, version)
             case _:
                 return self._put_off(standing)
 
@@ -178,13 +191,9 @@ class Rounds:
 
     async def _try(self, standing: Standing, version: int) -> Standing | None:
         """A look during the first week; as `_visit`."""
-        # A connection before the proof was due shows nothing of today.
-        connected = standing.address_proved_ms >= standing.trial.due_ms
-        networks = 0 if connected else len(networks_of(standing.subject.address))
-        if not await self._reviews.has_turn(standing, Lookups(reverse=1 + networks, forward=2)):
+        look = await self._look(standing)
+        if look is None:
             return put_off(standing, self._clock(), self._dice)
-        async with self._looks:
-            look = await self._look(standing, connected=connected)
         if is_broken(look.names):
             return await self._fail(standing, version, look)
         if all_hold(look.names):
@@ -193,12 +202,29 @@ class Rounds:
             standing = replace(standing, verified_ms=self._clock())
         step, trial = self._step(standing, look)
         standing = replace(standing, trial=trial)
-        letter = await self._letter(standing) if step is Step.RESTARTED else None
+        if step is Step.GIVEN_UP:
+            return await self._reviews.give_up(standing, version, look.findings)
+        letter = await self._letter(standing, look) if step is Step.RESTARTED else None
         # Before the log says so: what is active and has not passed was put so by the board.
         await self._keep(standing, letter)
         if step is Step.PASSED:
             await self._activate(standing, version)
         return None
+
+    async def _visit_lapsed(self, standing: Standing, version: int) -> Standing | None:
+        """A look at what may come back; as `_visit`.
+
+        Where the address was not shown, names that hold do not bring it back: the address has to
+        be shown.
+        """
+        # A kill between the log and the book: it is lapsed since then or a little earlier.
+        standing = replace(standing, lapsed_ms=standing.lapsed_ms or self._clock())
+        if not standing.trial.is_given_up:
+            return await self._reviews.visit(standing, version)
+        look = await self._look(standing)
+        if look is None:
+            return put_off(standing, self._clock(), self._dice)
+        return await self._reviews.judge(standing, version, look.findings)
 
     async def _go_on_trial(self, standing: Standing, version: int) -> Standing | None:
         """The board lifted a suspension from its first week: that is shown as by any other."""
@@ -207,7 +233,10 @@ class Rounds:
         submitted = await self._submit([change])
         if isinstance(submitted.outcomes[0], Problem):
             return self._put_off(standing)
-        await self._keep(replace(standing, lapsed_ms=0, failed_days=0, failed_day=0), None)
+        # What could not be shown meanwhile was not missed.
+        trial = replace(standing.trial, misses=0)
+        sound = replace(standing, trial=trial, lapsed_ms=0, failed_days=0, failed_day=0)
+        await self._keep(sound, None)
         return None
 
     async def _fail(self, standing: Standing, version: int, look: _Look) -> Standing | None:
@@ -226,16 +255,17 @@ class Rounds:
             _log.info("trial.restarted", address=str(standing.subject.address))
         return step, trial
 
-    async def _look(self, standing: Standing, *, connected: bool) -> _Look:
+    async def _look(self, standing: Standing) -> _Look | None:
+        """At all that is asked; None: the name servers may not be asked now."""
         subject = standing.subject
-        names, domain, address = await asyncio.gather(
-            self._looker.names(subject),
-            self._looker.domain(subject),
-            self._looker.address(subject, standing.address_token, connected=connected),
-        )
-        findings = [*names, domain, address]
-        known = all(finding.verdict is not Verdict.UNKNOWN for finding in findings)
-        return _Look(names, all_hold(findings), known)
+        # A connection before the proof was due shows nothing of today.
+        connected = standing.address_proved_ms >= standing.trial.due_ms
+        networks = 0 if connected else len(networks_of(subject.address))
+        if not await self._reviews.has_turn(standing, Lookups(reverse=1 + networks, forward=2)):
+            return None
+        async with self._looks:
+            token = standing.address_token
+            return _Look(await self._looker.server(subject, token, connected=connected))
 
     async def _activate(self, standing: Standing, version: int) -> None:
         """The week is over; if the registration has changed meanwhile, it waits."""
@@ -254,9 +284,10 @@ class Rounds:
     async def _keep(self, standing: Standing, letter: Letter | None) -> None:
         await self._clerk.run(self._book.standings.put, standing, letter, self._clock())
 
-    async def _letter(self, standing: Standing) -> Letter | None:
+    async def _letter(self, standing: Standing, look: _Look) -> Letter | None:
         subject = standing.subject
         email = await self._clerk.run(self._book.registered.email, subject.holder_id)
         if not email:
             return None
-        return self._writer.restarted(email, str(subject.address), standing.address_token)
+        what, misses = broken_text(look.findings), standing.trial.misses
+        return self._writer.restarted(email, str(subject.address), what, misses, MISSES_TO_LAPSE)

@@ -189,6 +189,7 @@ def standing_row(standing: Standing) -> dict[str, object]:
         "proofs": trial.proofs,
         "due_ms": trial.due_ms,
         "look_ms": trial.look_ms,
+        "misses": trial.misses,
         "address_proved_ms": standing.address_proved_ms,
         "failed_days": standing.failed_days,
         "failed_day": standing.failed_day,
@@ -202,7 +203,7 @@ def _standing(row: Any) -> Standing:
     return Standing(
         Subject(row.holder_id, Address(row.address), row.host, row.domain),
         row.address_token,
-        Trial(row.started_ms, row.proofs, row.due_ms, row.look_ms),
+        Trial(row.started_ms, row.proofs, row.due_ms, row.look_ms, row.misses),
         row.address_proved_ms,
         row.failed_days,
         row.failed_day,

@@ -46,6 +46,16 @@ def all_hold(findings: Iterable[Finding]) -> bool:
     return all(finding.verdict is Verdict.HELD for finding in findings)
 
 
+def broken(findings: Iterable[Finding]) -> list[Finding]:
+    """What is known not to hold; what could not be told is no failure."""
+    return [finding for finding in findings if finding.verdict is Verdict.FAILED]
+
+
 def is_broken(findings: Iterable[Finding]) -> bool:
-    """Whether something is known not to hold; what could not be told is no failure."""
-    return any(finding.verdict is Verdict.FAILED for finding in findings)
+    """Whether something is known not to hold."""
+    return bool(broken(findings))
+
+
+def broken_text(findings: Iterable[Finding]) -> str:
+    """What does not hold and how to mend it, as letters say it."""
+    return "\n".join(f"  {one.found}\n  {one.mend}" for one in broken(findings))

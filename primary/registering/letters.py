@@ -62,13 +62,18 @@ class Writer:
         )
         return self._letter(email, f"{address} is active", body)
 
-    def restarted(self, email: str, address: str, token: str) -> Letter:
-        """Tells that a proof did not come, and that the week begins again."""
+    def restarted(self, email: str, address: str, what: str, time: int, times: int) -> Letter:
+        """Tells that a proof did not come, and that the week begins again; which of so many times
+        in a row.
+        """
         body = (
             f"{address} is registered as new, and becomes active when it has stayed yours for a\n"
-            "week. A proof was due, and none came for a day, so the week begins again. Run\n\n"
-            f"  smtpnic prove {address} --token {token}\n\n"
-            "every hour on that machine (cron or a systemd timer), or see docs/registering.md."
+            "week. A proof was due, and none came for a day, so the week begins again:\n\n"
+            f"{what}\n\n"
+            f"This is time {time} of {times}. Time {times} in a row the registration lapses:\n"
+            "receivers will no longer find it. Where connections show the address, have the\n"
+            "machine run smtpnic prove every hour (cron or a systemd timer): see\n"
+            "docs/registering.md."
         )
         return self._letter(email, f"{address}: the week begins again", body)
 

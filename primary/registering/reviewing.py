@@ -77,6 +77,20 @@ def review(
     return Action.LAPSE, replace(failing, lapsed_ms=now_ms)
 
 
+def give_up(standing: Standing, now_ms: int, dice: Random) -> Standing:
+    """How it stands where too many proofs of the first week did not come: as after the last of
+    the bad days.
+    """
+    trial = replace(standing.trial, look_ms=next_review(now_ms, dice))
+    return replace(
+        standing,
+        trial=trial,
+        failed_days=DAYS_TO_LAPSE,
+        failed_day=now_ms // DAY_MS,
+        lapsed_ms=now_ms,
+    )
+
+
 def grace_ends(standing: Standing) -> int:
     """Until when what lapsed is looked at, and comes back by itself."""
     return standing.lapsed_ms + GRACE_DAYS * DAY_MS

@@ -20,6 +20,8 @@ TRIAL_MS: Final = 7 * DAY_MS
 TRIAL_PROOFS: Final = 5
 # A machine may be away for a night, and its person asleep.
 GRACE_MS: Final = DAY_MS
+# Proofs in a row that do not come, until it lapses: as many as bad days later on.
+MISSES_TO_LAPSE: Final = 3
 # Where something is wrong, it is looked at about so often, whatever the policy.
 REVIEW_MS: Final = DAY_MS
 # What is not looked at for a year is not known to be there.
@@ -36,6 +38,7 @@ class Step(Enum):
     PROVED = auto()
     WAIT = auto()
     RESTARTED = auto()
+    GIVEN_UP = auto()
     PASSED = auto()
 
 
@@ -44,17 +47,21 @@ class Trial:
     """How far a new registration has come: proofs since `started_ms`, the next at `due_ms`.
 
     `look_ms` is when the registry looks next: at `due_ms`, and then again until it is proved or
-    GRACE_MS is over. ValueError for a number of proofs that no trial has.
+    GRACE_MS is over. `misses` counts the proofs that did not come since the last that did.
+    ValueError for a number of proofs or misses that no trial has.
     """
 
     started_ms: int
     proofs: int
     due_ms: int
     look_ms: int
+    misses: int = 0
 
     def __post_init__(self) -> None:
         if not 0 <= self.proofs <= TRIAL_PROOFS:
             raise ValueError(f"a trial has up to {TRIAL_PROOFS} proofs")
+        if not 0 <= self.misses <= MISSES_TO_LAPSE:
+            raise ValueError(f"a trial has up to {MISSES_TO_LAPSE} misses")
 
     @classmethod
     def begin(cls, now_ms: int, dice: Random) -> Trial:
@@ -72,17 +79,25 @@ class Trial:
         """Whether the week is over."""
         return self.proofs == TRIAL_PROOFS
 
+    @property
+    def is_given_up(self) -> bool:
+        """Whether so many proofs did not come that it lapses."""
+        return self.misses == MISSES_TO_LAPSE
+
     def look(self, now_ms: int, *, held: bool, known: bool, dice: Random) -> tuple[Step, Trial]:
         """What a look shows. `known`: it could be told; what could not be is looked at again."""
         if now_ms < self.look_ms:
             return Step.WAIT, self
         if held and self.proofs + 1 == TRIAL_PROOFS:
-            return Step.PASSED, replace(self, proofs=TRIAL_PROOFS)
+            return Step.PASSED, replace(self, proofs=TRIAL_PROOFS, misses=0)
         if held:
             due_ms = max(now_ms, _due(self.started_ms, self.proofs + 1, dice))
             return Step.PROVED, Trial(self.started_ms, self.proofs + 1, due_ms, due_ms)
         if known and now_ms >= self.due_ms + GRACE_MS:
-            return Step.RESTARTED, Trial.begin(now_ms, dice)
+            misses = min(self.misses + 1, MISSES_TO_LAPSE)
+            if misses == MISSES_TO_LAPSE:
+                return Step.GIVEN_UP, replace(self, misses=misses)
+            return Step.RESTARTED, replace(Trial.begin(now_ms, dice), misses=misses)
         return Step.WAIT, replace(self, look_ms=now_ms + jittered(RETRY_MS, dice))
 
 

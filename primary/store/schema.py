@@ -227,6 +227,8 @@ standings: Final = Table(
     Column("verified_ms", COUNTER, nullable=False, server_default="0"),
     # Of the domain, what is counted as one: see primary.registering.owners.
     Column("registrable", Text, nullable=False, server_default=""),
+    # Of the trial too: proofs in a row that did not come.
+    Column("misses", Integer, nullable=False, server_default="0"),
     sqlite_with_rowid=False,
 )
 Index(None, standings.c.look_ms)

@@ -248,20 +248,6 @@ def test_connections_show_it_as_well(bureau: Bureau) -> None:
     assert registered.status is Status.ACTIVE
 
 
-def test_without_proofs_it_stays_new(bureau: Bureau) -> None:
-    """The address is somebody else's after two days: the week begins again, and again."""
-    ann = bureau.applicant()
-    bureau.register(ann)
-    for _ in range(12):
-        bureau.round(DAY_MS)
-
-    registered = bureau.registered(ann)
-    assert registered is not None
-    assert registered.status is Status.NEW
-    letter = bureau.mailboxes.wait_letter(ann.mailbox, "the week begins again", 2)
-    assert f"smtpnic prove {ann.address} --token" in text_of(letter)
-
-
 def test_a_restart_forgets_no_trial(bureau: Bureau, net: Internet) -> None:
     """What is due stands in the database."""
     ann = bureau.applicant()

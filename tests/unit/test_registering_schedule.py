@@ -12,6 +12,7 @@ from primary.registering.quotas import Quotas, Scope, check_quota, decided, rang
 from primary.registering.schedule import (
     DAY_MS,
     GRACE_MS,
+    MISSES_TO_LAPSE,
     TRIAL_MS,
     TRIAL_PROOFS,
     Step,
@@ -76,6 +77,34 @@ def test_without_a_proof_for_a_day_the_week_begins_again() -> None:
     step, again = trial.look(trial.due_ms + GRACE_MS, held=False, known=True, dice=dice)
 
     assert (step, again.started_ms, again.proofs) == (Step.RESTARTED, trial.due_ms + GRACE_MS, 0)
+
+
+def test_the_third_proof_in_a_row_that_does_not_come_ends_it() -> None:
+    """The week begins again twice; then it is given up, at whichever look that is known."""
+    dice, trial, steps = Random(1), Trial.begin(NOW, Random(1)), []
+    for _ in range(MISSES_TO_LAPSE + 1):
+        step, trial = trial.look(trial.due_ms + GRACE_MS, held=False, known=True, dice=dice)
+        steps.append((step, trial.misses, trial.is_given_up))
+
+    restarts = [(Step.RESTARTED, 1, False), (Step.RESTARTED, 2, False)]
+    assert [*restarts, *[(Step.GIVEN_UP, MISSES_TO_LAPSE, True)] * 2] == steps
+
+
+def test_a_proof_is_the_end_of_all_misses() -> None:
+    """Of those before it, however many they were."""
+    dice, trial = Random(1), Trial.begin(NOW, Random(1))
+    for _ in range(MISSES_TO_LAPSE):
+        _, trial = trial.look(trial.due_ms + GRACE_MS, held=False, known=True, dice=dice)
+    step, proved = trial.look(trial.look_ms, held=True, known=True, dice=dice)
+
+    assert (step, proved.misses) == (Step.PROVED, 0)
+
+
+def test_a_trial_counts_so_far() -> None:
+    """What no trial has is refused when it is made."""
+    for proofs, misses in ((TRIAL_PROOFS + 1, 0), (-1, 0), (0, MISSES_TO_LAPSE + 1), (0, -1)):
+        with pytest.raises(ValueError, match="a trial has up to"):
+            Trial(NOW, proofs, NOW, NOW, misses)
 
 
 def test_what_could_not_be_told_is_no_failure() -> None:
