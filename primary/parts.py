@@ -31,7 +31,8 @@ def snapshot_maker(
     """Makes snapshots in a process of its own, which reads the settings again."""
     return SnapshotMaker(
         SnapshotFiles(settings.snapshots_dir),
-        [sys.executable, "-m", "primary.snapshot_process", str(settings_file)],
+        # -P: nothing is imported from wherever this was started.
+        [sys.executable, "-P", "-m", "primary.snapshot_process", str(settings_file)],
         settings.snapshot_every,
         metrics.snapshot_seconds.set,
     )
@@ -51,7 +52,6 @@ def lookup_child(settings: PrimarySettings, settings_file: Path) -> Child | None
     """The process that answers WHOIS and RDAP, if the settings ask for either."""
     if not settings.answers_lookups:
         return None
-    # -P: nothing is imported from wherever this was started.
     command = [sys.executable, "-P", "-m", "primary.lookup_process", str(settings_file)]
     return Child(
         ChildPlan("lookup", command, os.environ, None, LOOKUP_STOP_SECONDS),

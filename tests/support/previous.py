@@ -37,8 +37,11 @@ class Version:
     @property
     def env(self) -> Mapping[str, str]:
         """What makes the programs be of this version, their children too."""
-        # Not "": Python would take that for the current directory.
-        return {"PYTHONPATH": str(self.directory)} if self.directory else {}
+        if self.directory is None:
+            # Not "": Python would take that for the current directory.
+            return {}
+        # Safe: what is started by "-m" would take this version's code from the current directory.
+        return {"PYTHONPATH": str(self.directory), "PYTHONSAFEPATH": "1"}
 
     def run(self, name: str, *arguments: str, env: Mapping[str, str] | None = None) -> str:
         """What one of the version's programs prints; it must succeed."""

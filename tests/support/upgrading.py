@@ -113,5 +113,6 @@ def run_as(secondary: Secondary, version: Version) -> None:
 
 def change_version(env: dict[str, str], version: Version) -> None:
     """The environment in which programs are of another version."""
-    env.pop("PYTHONPATH", None)
+    for name in ("PYTHONPATH", "PYTHONSAFEPATH"):
+        env.pop(name, None)
     env.update(version.env)
