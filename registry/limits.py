@@ -36,8 +36,8 @@ HOLDER_ID_BYTES: Final = 16
 DECISION_ID_BYTES: Final = 16
 # A root is named by its version.
 ROOT_KEY_BYTES: Final = 8
-# One for each contact field.
-MAX_OPENINGS_PER_ENTRY: Final = 4
+# One for each of the four contact fields, and as many of fields that newer versions may bring.
+MAX_OPENINGS_PER_ENTRY: Final = 8
 
 # Go's tlog and SQL databases count in signed 64-bit integers.
 MAX_LOG_SIZE: Final = 2**63 - 1

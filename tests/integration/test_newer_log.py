@@ -4,20 +4,16 @@ stops it, and lookups go on from what it had."""
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-from itertools import count
 from pathlib import Path
 
 import grpc
 import pytest
 
 from lab.cluster import DNS_HTTP_PORT, Secondary, ready
-from lab.process import LabProcess, program
 from registry.proof import Lookup, verify_lookup
 from registry.wire.v1 import log_pb2, mirror_pb2, mirror_pb2_grpc
-from registry.wire.v1 import replication_pb2 as pb
 from tests.support.log_builder import LogBuilder
-from tests.support.mirror import ABSENT, HOME, SECONDS, SETTINGS, Mirror, log_of
+from tests.support.mirror import ABSENT, HOME, SECONDS, Mirror, behind, log_of, relay_of
 from tests.support.newer import (
     EXTENDED,
     NEW_KIND,
@@ -28,37 +24,11 @@ from tests.support.newer import (
     put_more_ignored,
 )
 from tests.support.probe import Probe
-from tests.support.upstream_server import NO_LIMIT, write_secondary
+from tests.support.upstream_server import NO_LIMIT
 from tests.support.wait import wait_until
 
-RELAY_PORT = 7446
 STOPS = [pytest.param(newer, said, id=newer.__name__) for newer, said in STOPPING.items()]
 LATER = "192.0.2.100"
-# After all of the log.
-FRESH_S = 1_700_001_000
-
-
-@contextmanager
-def behind(mirror: Mirror, root: Path) -> Iterator[Secondary]:
-    """Another mirror, which follows the first one's relay."""
-    network, _, _ = mirror.secondary.address.rpartition(".")
-    directory, address = root / "second", f"{network}.12"
-    write_secondary(
-        directory,
-        mirror.log,
-        mirror.authority,
-        upstream=f"{mirror.secondary.address}:{RELAY_PORT}",
-        address=address,
-        etcd=None,
-    )
-    command = [program("smtpnic-secondary"), "run", "-c", str(directory / "secondary.toml")]
-    env = {**SETTINGS, "SMTPNIC_SECONDARY_NAME": "second"}
-    process = LabProcess("second", command, root / "second.log", env)
-    process.start()
-    try:
-        yield Secondary("second", address, directory, process)
-    finally:
-        process.stop()
 
 
 def wait_size(secondary: Secondary, log: LogBuilder) -> None:
@@ -99,21 +69,12 @@ def prove(secondary: Secondary, key: bytes) -> Lookup:
         return Lookup.from_message(mirror_pb2_grpc.MirrorStub(channel).Prove(request, timeout=10))
 
 
-def freshen(mirror: Mirror, log: LogBuilder, time_s: int) -> None:
-    """The log is vouched for: who began with a snapshot fetches hash tiles then."""
-    freshness = pb.Freshness(checkpoint=log.freshness(time_s))
-    with mirror.upstream.changing() as upstream:
-        upstream.lie = pb.SubscribeResponse(freshness=freshness).SerializeToString()
-
-
 def test_what_need_not_be_understood_passes_through(tmp_path: Path) -> None:
     """Entries of new kinds, and new fields, come by snapshot and by stream to a mirror and from it
     to the next: stored, counted, in the state root, proved, published; after a restart too. Lookups
     are right all the while."""
     mirror = Mirror(tmp_path)
-    mirror.process.env["SMTPNIC_SECONDARY_RELAY__LISTEN"] = (
-        f"{mirror.secondary.address}:{RELAY_PORT}"
-    )
+    mirror.process.env["SMTPNIC_SECONDARY_RELAY__LISTEN"] = relay_of(mirror)
     log = log_of(0)
     put_ignored(log)
     log.commit()
@@ -131,11 +92,10 @@ def test_what_need_not_be_understood_passes_through(tmp_path: Path) -> None:
                 log.put_registration(LATER)
                 log.commit()
                 upstream.stream_limit = NO_LIMIT
-            fresh_s = count(FRESH_S)
 
             def have_tiles() -> bool:
                 # The second fetches those of the first, when that has them and hears of freshness.
-                freshen(mirror, log, next(fresh_s))
+                mirror.freshen()
                 return all(Probe(one).events("tiles.complete") for one in mirrors)
 
             wait_until(have_tiles, seconds=SECONDS, what="hash tiles", poll_seconds=1)

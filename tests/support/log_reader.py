@@ -53,6 +53,13 @@ class LogReader:
             entries += decode_bundle(self.get(bundle_path(index, width)))
         return entries
 
+    def has_entries(self, size: int) -> bool:
+        """Whether every entry of a log of that size is there."""
+        try:
+            return len(self.entries(size)) == size
+        except OSError:
+            return False
+
     def check(self) -> Checkpoint:
         """That tiles and entries lead to the signed root."""
         checkpoint = self.checkpoint()

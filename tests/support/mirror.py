@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 
-from lab.cluster import Secondary, loopback_network
+from lab.cluster import RELAY_PORT, Secondary, loopback_network
 from lab.process import LabProcess, program
 from primary.pki import Authority
 from registry.address import Address
 from registry.entry import state_key
 from registry.kinds import Kind
+from registry.wire.v1 import replication_pb2 as pb
 from secondary.layout import Generation
 from tests.support.asker import Asker
 from tests.support.log_builder import LogBuilder
@@ -30,6 +33,8 @@ SETTINGS = QUICK | {
     # The builder's clock is in the past.
     "SMTPNIC_SECONDARY_MAX_SILENCE_SECONDS": "1e12",
 }
+# Seconds since 1970, after all of the logs that tests build.
+FRESH_S = 1_700_010_000
 
 
 def log_of(rounds: int, *, holder: int = 0) -> LogBuilder:
@@ -69,6 +74,7 @@ class Mirror:
         self, root: Path, env: Mapping[str, str] | None = None, *, etcd: str | None = None
     ) -> None:
         self.rounds = 0
+        self._fresh_s = count(FRESH_S)
         authority, network = Authority.create("test", datetime.now(UTC)), loopback_network()
         self.authority = authority
         self.upstream = UpstreamServer(log_of(0), authority, f"{network}.10")
@@ -114,6 +120,12 @@ class Mirror:
         """The log grows, and all of it is served."""
         self.grow(rounds)
         self.wait_current()
+
+    def freshen(self) -> None:
+        """The log is vouched for: hash tiles that are missing are fetched, and it is cosigned."""
+        with self.upstream.changing() as upstream:
+            freshness = pb.Freshness(checkpoint=upstream.log.freshness(next(self._fresh_s)))
+            upstream.lie = pb.SubscribeResponse(freshness=freshness).SerializeToString()
 
     def wait_current(self) -> None:
         """Until DNS and WHOIS serve all of the log."""
@@ -176,3 +188,35 @@ class Mirror:
             seconds=SECONDS,
             what="another follower",
         )
+
+
+@contextmanager
+def behind(mirror: Mirror, root: Path, env: Mapping[str, str] | None = None) -> Iterator[Secondary]:
+    """Another mirror, which follows the first one's relay."""
+    network, _, _ = mirror.secondary.address.rpartition(".")
+    directory, address = root / "second", f"{network}.12"
+    write_secondary(
+        directory,
+        mirror.log,
+        mirror.authority,
+        upstream=relay_of(mirror),
+        address=address,
+        etcd=None,
+    )
+    command = [program("smtpnic-secondary"), "run", "-c", str(directory / "secondary.toml")]
+    process = LabProcess(
+        "second",
+        command,
+        root / "second.log",
+        SETTINGS | {"SMTPNIC_SECONDARY_NAME": "second"} | dict(env or {}),
+    )
+    process.start()
+    try:
+        yield Secondary("second", address, directory, process)
+    finally:
+        process.stop()
+
+
+def relay_of(mirror: Mirror) -> str:
+    """Where it serves others, if it is told to."""
+    return f"{mirror.secondary.address}:{RELAY_PORT}"

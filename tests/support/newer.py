@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Callable, Mapping
-from hashlib import sha256
 from types import MappingProxyType
 from typing import Final
 
 from registry import decision
 from registry.address import Address
-from registry.contact import Commitment
+from registry.contact import Commitment, ContactValue, Opening, commit
 from registry.decision import Admit
 from registry.holder import Holder
-from registry.kinds import Kind, Status
+from registry.kinds import ContactField, Kind, Status
+from registry.limits import SALT_BYTES
 from registry.registration import Registration
 from registry.wire.v1 import log_pb2
 from tests.support.boards import ALICE, a_decision, signed
@@ -21,6 +22,17 @@ from tests.support.log_builder import HOLDER_ID, START_MS, LogBuilder
 NEW_KIND: Final = 200
 NEW_STATUS: Final = 9
 NEW_CONTACT_FIELD: Final = 77
+# Of the holder who shows all of its contact, that in a new field too.
+NEW_HOLDER: Final = bytes([7]) * 16
+KNOWN_CONTACT: Final = MappingProxyType(
+    {
+        ContactField.NAME: "New Networks",
+        ContactField.POSTAL_ADDRESS: "7 New Street, 8000 Zürich",
+        ContactField.EMAIL: "postmaster@example.net",
+        ContactField.TELEPHONE: "+41 44 668 18 01",
+    }
+)
+NEW_CONTACT: Final = "what only newer software has a word for"
 # A field of number 100, a varint.
 NEW_FIELD: Final = b"\xa0\x06\x2a"
 # Of a registration with a field that nobody here knows.
@@ -36,10 +48,26 @@ def put_ignored(log: LogBuilder) -> None:
     log.put(NEW_KIND, b"kept", b"\xff changed")
     log.delete(log.put(NEW_KIND, b"gone", b""))
     log.put(Kind.POLICY, b"policy", b"x" * 5000)
-    log.put(Kind.REGISTRATION, Address.parse(EXTENDED).packed, registration().encode() + NEW_FIELD)
-    commitment = Commitment(NEW_CONTACT_FIELD, sha256(b"something").digest())
-    holder = Holder(Status.ACTIVE, START_MS, (commitment,))
-    log.put(Kind.HOLDER, bytes([7]) * 16, holder.encode() + NEW_FIELD)
+    log.put(
+        Kind.REGISTRATION,
+        Address.parse(EXTENDED).packed,
+        registration(holder_id=NEW_HOLDER).encode() + NEW_FIELD,
+    )
+    opened = [
+        commit(ContactValue(field, value, True), bytes([field]) * SALT_BYTES)
+        for field, value in KNOWN_CONTACT.items()
+    ]
+    opened.append(_new_contact())
+    holder = Holder(Status.ACTIVE, START_MS, tuple(commitment for commitment, _ in opened))
+    openings = tuple(opening for _, opening in opened)
+    log.put(Kind.HOLDER, NEW_HOLDER, holder.encode() + NEW_FIELD, openings=openings)
+
+
+def _new_contact() -> tuple[Commitment, Opening]:
+    """As `registry.contact` has it of the fields that it knows."""
+    salt = bytes([NEW_CONTACT_FIELD]) * SALT_BYTES
+    digest = hmac.digest(salt, bytes([NEW_CONTACT_FIELD]) + NEW_CONTACT.encode(), "sha256")
+    return Commitment(NEW_CONTACT_FIELD, digest), Opening(NEW_CONTACT_FIELD, salt, NEW_CONTACT)
 
 
 def put_more_ignored(log: LogBuilder) -> None:
@@ -49,8 +77,8 @@ def put_more_ignored(log: LogBuilder) -> None:
     log.delete(bytes([Kind.POLICY]) + b"policy")
 
 
-def registration(host: str = "mail.example.org") -> Registration:
-    return Registration(HOLDER_ID, host, "example.org", Status.ACTIVE, START_MS)
+def registration(host: str = "mail.example.org", *, holder_id: bytes = HOLDER_ID) -> Registration:
+    return Registration(holder_id, host, "example.org", Status.ACTIVE, START_MS)
 
 
 def critical_kind(log: LogBuilder) -> None:

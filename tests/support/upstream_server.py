@@ -21,7 +21,7 @@ from primary.pki import Authority, Names, authority_digest
 from registry.merkle import CompactRange, leaf_hash
 from registry.root_chain import later_roots
 from registry.snapshot import snapshot_name
-from registry.tiles import TILE_WIDTH
+from registry.tiles import TILE_WIDTH, encode_bundle
 from registry.wire.v1 import replication_pb2 as pb
 from tests.support.boards import chain_of, pin_file
 from tests.support.log_builder import LogBuilder
@@ -98,6 +98,9 @@ class UpstreamServer:
                 ),
                 "GetCheckpoint": grpc.unary_unary_rpc_method_handler(
                     self._get_checkpoint, pb.GetCheckpointRequest.FromString, bytes
+                ),
+                "GetEntryBundle": grpc.unary_unary_rpc_method_handler(
+                    self._get_entry_bundle, pb.GetEntryBundleRequest.FromString, bytes
                 ),
             },
         )
@@ -183,6 +186,18 @@ class UpstreamServer:
                     for number in range(first, first + tile.width)
                 )
             yield pb.Tile(id=tile, hashes=hashes).SerializeToString()
+
+    def _get_entry_bundle(
+        self, request: pb.GetEntryBundleRequest, context: grpc.ServicerContext
+    ) -> bytes:
+        first = request.index * TILE_WIDTH
+        with self._condition:
+            self._check(context)
+            logged = self.log.logged[first : first + request.width]
+        if len(logged) < request.width:
+            context.abort(grpc.StatusCode.OUT_OF_RANGE, "beyond the log")
+        bundle = encode_bundle(each.entry for each in logged)
+        return pb.GetEntryBundleResponse(bundle=bundle).SerializeToString()
 
     def _check(self, context: grpc.ServicerContext) -> None:
         self.calls += 1

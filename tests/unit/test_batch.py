@@ -159,7 +159,7 @@ def test_a_batch_has_at_most_a_mebibyte() -> None:
 
 @pytest.mark.parametrize("value", [LoggedEntry, lambda *parts: Record(0, *parts)])
 def test_an_entry_and_its_openings_have_limits(value: type[LoggedEntry]) -> None:
-    """8 KiB of entry and four openings pass, and no more."""
+    """8 KiB of entry and eight openings pass, and no more."""
     largest, most = bytes(MAX_ENTRY_BYTES), (OPENING,) * MAX_OPENINGS_PER_ENTRY
 
     value(largest, most)

@@ -8,7 +8,7 @@ from node.lookup.directory import Directory
 from registry.address import Address
 from registry.batch import LoggedEntry, Record
 from registry.content import check_stored
-from registry.entry import Entry
+from registry.entry import Entry, state_key
 from registry.errors import MalformedError, NewerLogError, UnknownValueError
 from registry.kinds import Kind, MemberStatus
 from registry.member import Announced, Member
@@ -21,7 +21,9 @@ from secondary.view import BulkView, View
 from tests.support.log_builder import LogBuilder
 from tests.support.newer import (
     EXTENDED,
+    KNOWN_CONTACT,
     NEW_CONTACT_FIELD,
+    NEW_HOLDER,
     NEW_KIND,
     NEW_STATUS,
     STOPPING,
@@ -162,13 +164,14 @@ def test_a_member_of_a_new_status_stands_where_its_places_say() -> None:
 
 
 def test_a_contact_field_that_nobody_knows_is_not_shown() -> None:
-    """WHOIS and RDAP say of a holder what they have words for."""
+    """WHOIS and RDAP say of a holder what they have words for, be all of its contact public."""
     log = newer_log(put_ignored)
     directory = Directory()
     for key, payload, record in encoded(log):
         directory.put(key, payload, record)
-    key = bytes([Kind.HOLDER]) + bytes([7]) * 16
-    holder = directory.find_holder(key[1:])
+    key = state_key(Kind.HOLDER, NEW_HOLDER)
+    directory.put_openings(key, log.records[key].encode())
+    holder = directory.find_holder(NEW_HOLDER)
     assert holder is not None
-    assert [NEW_CONTACT_FIELD] == [each.field for each in holder.holder.commitments]
-    assert () == holder.contact
+    assert [*KNOWN_CONTACT, NEW_CONTACT_FIELD] == [each.field for each in holder.holder.commitments]
+    assert dict(KNOWN_CONTACT) == {each.field: each.value for each in holder.contact}
