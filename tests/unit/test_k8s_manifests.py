@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from copy import deepcopy
 from functools import cache
-from typing import Final
+from typing import Any, Final
 
 import kubernetes_validate
 import kubernetes_validate.utils
 import pytest
 
+from tests.support.foreign_kinds import MODELS, check_foreign
 from tests.support.manifests import K8S, OVERLAYS, Resource, of_kind, pods, rendered
 
 OLDEST: Final = "1.26"
 NEWEST: Final = kubernetes_validate.latest_version()
-# Kinds of others, whose schemas are not Kubernetes' own.
-FOREIGN: Final = {"cert-manager.io/v1", "monitoring.coreos.com/v1"}
 READ: Final = cache(kubernetes_validate.utils.schema_contents)
 # Where each component can be put, other than into `production`.
 BESIDE: Final = {
@@ -34,9 +35,11 @@ def schemas_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def check(resources: tuple[Resource, ...] | list[Resource], version: str) -> None:
-    """Strictly: a key that Kubernetes does not know is an error."""
+    """Strictly: a key that its kind does not know is an error."""
     for resource in resources:
-        if resource["apiVersion"] not in FOREIGN:
+        if resource["apiVersion"] in MODELS:
+            check_foreign(resource)
+        else:
             kubernetes_validate.validate(dict(resource), version, strict=True)
 
 
@@ -59,6 +62,39 @@ def test_component_is_what_kubernetes_takes(component: str) -> None:
     assert rendered(BESIDE[component]) != changed
     for version in (OLDEST, NEWEST):
         check(changed, version)
+
+
+def a_misspelt_field(resource: Any) -> None:
+    resource["spec"]["secretname"] = "x"
+
+
+def a_misspelt_field_of_metadata(resource: Any) -> None:
+    resource["metadata"]["lables"] = {}
+
+
+def a_field_of_a_part(resource: Any) -> None:
+    parts = resource["spec"]
+    (parts.get("groups") or parts.get("podMetricsEndpoints") or [parts])[0]["sise"] = 1
+
+
+def spec_of_another_type(resource: Any) -> None:
+    resource["spec"] = "x"
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [a_misspelt_field, a_misspelt_field_of_metadata, a_field_of_a_part, spec_of_another_type],
+)
+def test_a_mistake_in_a_kind_of_others_is_found(spoil: Callable[[Any], None]) -> None:
+    """Each kind that cert-manager and the Prometheus operator bring is refused with a mistake."""
+    resources = rendered("production")
+    foreign = {r["kind"]: r for r in resources if r["apiVersion"] in MODELS}
+    assert {"Certificate", "Issuer", "PodMonitor", "PrometheusRule"} == set(foreign)
+    for resource in foreign.values():
+        spoilt = deepcopy(dict(resource))
+        spoil(spoilt)
+        with pytest.raises(ValueError, match="validation error"):
+            check_foreign(spoilt)
 
 
 def test_hostport_opens_both_protocols_of_the_node() -> None:
