@@ -14,6 +14,7 @@ from node.certificates import Shown, show
 from node.errors import ConfigurationError
 from node.gate import NotAdmittedError, Visit, Visits
 from node.logging import get_logger
+from node.times import time_text
 
 # Who removes a node that the board has decided about.
 BOARD: Final = "board"
@@ -44,7 +45,7 @@ class Doorkeeper:
             raise NotAdmittedError("no certificate was shown", is_known=False) from None
         if self._clock() >= shown.ends_ms:
             raise NotAdmittedError(
-                f"the certificate of {shown.name} ended at {shown.ends.isoformat()}: join again "
+                f"the certificate of {shown.name} ended at {time_text(shown.ends_ms)}: join again "
                 "with a new token",
                 is_known=False,
             )

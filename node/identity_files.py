@@ -9,6 +9,7 @@ from pathlib import Path
 from node.certificates import Shown, show
 from node.errors import ConfigurationError
 from node.logging import get_logger
+from node.times import time_text
 from node.tls import Identity, read_certificates
 
 _log = get_logger("certificates")
@@ -77,7 +78,7 @@ class IdentityFiles:
         self._stamps, self.problem = stamps, ""
         if _content(material) != _content(self._material):
             self._material = material
-            _log.info("certificate.loaded", ends=material.shown.ends.isoformat())
+            _log.info("certificate.loaded", ends=time_text(material.shown.ends_ms))
 
     def _read(self, version: int) -> Material:
         paths = self.paths

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from datetime import UTC, datetime
 
 from node.printable import printable
+from node.times import time_text
 from registry.wire.v1 import administration_pb2 as pb
 
 
@@ -20,8 +20,8 @@ def _lines(status: pb.PrimaryStatus) -> Iterator[str]:
     yield f"origin       {status.origin}"
     yield f"version      {status.version}, {status.store}"
     yield f"log          {status.size} entries, {status.live_keys} live keys"
-    yield f"last change  {_time(status.checkpoint_ms)}, zone serial {status.zone_serial}"
-    yield f"certificate  until {_time(status.certificate_ends_ms)}"
+    yield f"last change  {time_text(status.checkpoint_ms)}, zone serial {status.zone_serial}"
+    yield f"certificate  until {time_text(status.certificate_ends_ms)}"
     if status.certificate_problem:
         yield f"certificate  {status.certificate_problem}"
     if status.lapses_held_back:
@@ -35,12 +35,12 @@ def _lines(status: pb.PrimaryStatus) -> Iterator[str]:
         behind = status.size - subscriber.size
         yield (
             f"subscriber   {subscriber.name} from {subscriber.peer}, "
-            f"{behind} behind, since {_time(subscriber.since_ms)}"
+            f"{behind} behind, since {time_text(subscriber.since_ms)}"
         )
     for mirror in status.mirrors:
         yield (
             f"cosigned by  {mirror.name}, {max(0, status.size - mirror.size)} behind, "
-            f"at {_time(mirror.cosigned_ms)}"
+            f"at {time_text(mirror.cosigned_ms)}"
         )
     if status.vantage_points:
         yield f"look for us  {', '.join(status.vantage_points)}"
@@ -100,7 +100,3 @@ def status_json(status: pb.PrimaryStatus) -> str:
         },
         indent=2,
     )
-
-
-def _time(milliseconds: int) -> str:
-    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="seconds")

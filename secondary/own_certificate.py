@@ -14,6 +14,7 @@ from node.files import write_atomic
 from node.identity_files import IdentityFiles
 from node.logging import get_logger
 from node.scaffold import PUBLIC_MODE
+from node.times import time_text
 from secondary.follower_status import StatusBoard
 from secondary.upstream import UpstreamError
 
@@ -111,7 +112,7 @@ class OwnCertificate:
         write_atomic(self._files.paths.certificate, certificate, PUBLIC_MODE)
         self._files.look()
         self._tell_of_change()
-        _log.info("certificate.renewed", ends=shown.ends.isoformat())
+        _log.info("certificate.renewed", ends=time_text(shown.ends_ms))
 
     def _tell_of_change(self) -> None:
         if self._files.now.version != self._version:

@@ -123,7 +123,6 @@ class Office:
         return Rounds(
             self.book,
             self._looker,
-            self._submit,
             clerk=self.clerk,
             writer=self._writer,
             reviews=reviews,

@@ -152,11 +152,11 @@ class Reviews:
             case Action.END:
                 await self._end(standing)
             case Action.WARN:
-                await self._keep(changed, await self._letter(action, changed, findings))
+                await self.keep(changed, await self._letter(action, changed, findings))
             case Action.RESTORE:
                 status = Status.ACTIVE if standing.trial.is_passed else Status.NEW
-                if await self._set(standing, version, status, ""):
-                    await self._keep(changed, await self._letter(action, changed, findings))
+                if await self.set_status(standing, version, status):
+                    await self.keep(changed, await self._letter(action, changed, findings))
             case Action.LAPSE:
                 # One after another: each counts those before it.
                 async with self._lapsing:
@@ -197,7 +197,8 @@ class Reviews:
             return self._looker.resolvers.count >= MIN_VANTAGE_POINTS
         return is_broken_there
 
-    async def _keep(self, standing: Standing, letter: Letter | None) -> None:
+    async def keep(self, standing: Standing, letter: Letter | None) -> None:
+        """Writes down how one stands, and the letter that tells of it with it."""
         await self._clerk.run(self._book.standings.put, standing, letter, self._clock())
 
     async def _lapse(
@@ -210,11 +211,14 @@ class Reviews:
         if not may_lapse(lapsed, registrations, self._board().lapses_at(now_ms / 1000)):
             _log.error("lapses.held_back", lapsed=lapsed, registrations=registrations)
             return hold_back(changed, now_ms, self._dice)
-        if await self._set(standing, version, Status.LAPSED, _reason(findings)):
-            await self._keep(changed, await self._letter(Action.LAPSE, changed, findings))
+        if await self.set_status(standing, version, Status.LAPSED, _reason(findings)):
+            await self.keep(changed, await self._letter(Action.LAPSE, changed, findings))
         return None
 
-    async def _set(self, standing: Standing, version: int, status: Status, reason: str) -> bool:
+    async def set_status(
+        self, standing: Standing, version: int, status: Status, reason: str = ""
+    ) -> bool:
+        """Has the log say so; False if the registration has changed meanwhile."""
         subject = standing.subject
         change = SetStatus(
             subject.holder_id, subject.address, status, reason, expected_version=version

@@ -13,13 +13,12 @@ from typing import Final
 
 from node.logging import get_logger
 from node.workers import Workers
-from primary.changes import SetStatus
 from primary.desk.book import Book
 from primary.desk.looking import MAX_LOOKS, Looker
 from primary.desk.post import Post
 from primary.desk.reviews import Reviews
 from primary.desk.servers import Lookups
-from primary.intake import BusyError, IntakeClosedError, Submit
+from primary.intake import BusyError, IntakeClosedError
 from primary.registering.findings import Finding, Verdict, all_hold, broken_text, is_broken
 from primary.registering.letters import Letter, Writer
 from primary.registering.proof_records import networks_of
@@ -27,7 +26,6 @@ from primary.registering.reviewing import put_off
 from primary.registering.schedule import MISSES_TO_LAPSE, Step, Trial, next_review
 from primary.registering.standing import Standing
 from primary.store.errors import StoreUnavailableError
-from registry.errors import Problem
 from registry.kinds import Status
 from registry.registration import Registration
 
@@ -73,7 +71,6 @@ class Rounds:
         self,
         book: Book,
         looker: Looker,
-        submit: Submit,
         *,
         clerk: Workers,
         writer: Writer,
@@ -89,7 +86,6 @@ class Rounds:
         """
         self._book = book
         self._looker = looker
-        self._submit = submit
         self._clerk = clerk
         self._writer = writer
         self._post = post
@@ -206,7 +202,7 @@ class Rounds:
             return await self._reviews.give_up(standing, version, look.findings)
         letter = await self._letter(standing, look) if step is Step.RESTARTED else None
         # Before the log says so: what is active and has not passed was put so by the board.
-        await self._keep(standing, letter)
+        await self._reviews.keep(standing, letter)
         if step is Step.PASSED:
             await self._activate(standing, version)
         return None
@@ -228,15 +224,12 @@ class Rounds:
 
     async def _go_on_trial(self, standing: Standing, version: int) -> Standing | None:
         """The board lifted a suspension from its first week: that is shown as by any other."""
-        subject = standing.subject
-        change = SetStatus(subject.holder_id, subject.address, Status.NEW, expected_version=version)
-        submitted = await self._submit([change])
-        if isinstance(submitted.outcomes[0], Problem):
+        if not await self._reviews.set_status(standing, version, Status.NEW):
             return self._put_off(standing)
         # What could not be shown meanwhile was not missed.
         trial = replace(standing.trial, misses=0)
         sound = replace(standing, trial=trial, lapsed_ms=0, failed_days=0, failed_day=0)
-        await self._keep(sound, None)
+        await self._reviews.keep(sound, None)
         return None
 
     async def _fail(self, standing: Standing, version: int, look: _Look) -> Standing | None:
@@ -269,20 +262,13 @@ class Rounds:
 
     async def _activate(self, standing: Standing, version: int) -> None:
         """The week is over; if the registration has changed meanwhile, it waits."""
-        subject = standing.subject
-        change = SetStatus(
-            subject.holder_id, subject.address, Status.ACTIVE, expected_version=version
-        )
-        submitted = await self._submit([change])
-        if isinstance(submitted.outcomes[0], Problem):
+        if not await self._reviews.set_status(standing, version, Status.ACTIVE):
             return
+        subject = standing.subject
         trial = Trial.passed(self._clock(), self._dice)
         email = await self._clerk.run(self._book.registered.email, subject.holder_id)
         letter = self._writer.active(email, str(subject.address)) if email else None
-        await self._keep(replace(standing, trial=trial), letter)
-
-    async def _keep(self, standing: Standing, letter: Letter | None) -> None:
-        await self._clerk.run(self._book.standings.put, standing, letter, self._clock())
+        await self._reviews.keep(replace(standing, trial=trial), letter)
 
     async def _letter(self, standing: Standing, look: _Look) -> Letter | None:
         subject = standing.subject

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
 
+from node.times import time_text
 from primary.membership.values import Asked, Node, Ticket
 from primary.pki import Names
 from registry.errors import Problem
@@ -27,13 +27,13 @@ def check_ticket(ticket: Ticket | None, key: bytes, now_ms: int) -> Ticket:
     if ticket.used_ms and ticket.used_key != key:
         raise UsedTwiceError(
             "token",
-            f"the token was used at {_time(ticket.used_ms)} by {ticket.used_name}, with another "
-            f"key: if that was not you, tell the primary's operator at once; {ANOTHER}",
+            f"the token was used at {time_text(ticket.used_ms)} by {ticket.used_name}, with "
+            f"another key: if that was not you, tell the primary's operator at once; {ANOTHER}",
             "token",
         )
     if now_ms >= ticket.expires_ms:
         raise Problem(
-            "token", f"the token expired at {_time(ticket.expires_ms)}: {ANOTHER}", "token"
+            "token", f"the token expired at {time_text(ticket.expires_ms)}: {ANOTHER}", "token"
         )
     return ticket
 
@@ -90,7 +90,3 @@ def joined(
     node = Node(name, asked.key, ticket.role, ticket.operator, names.texts, now_ms)
     used_ms = ticket.used_ms or now_ms
     return replace(ticket, used_ms=used_ms, used_key=asked.key, used_name=name), node
-
-
-def _time(milliseconds: int) -> str:
-    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="seconds")

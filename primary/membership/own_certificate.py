@@ -17,6 +17,7 @@ from node.files import write_atomic
 from node.identity_files import IdentityFiles, Paths
 from node.logging import get_logger
 from node.scaffold import PUBLIC_MODE
+from node.times import time_text
 from node.workers import Workers
 from primary.enrolment import load_authority
 from primary.pki import Life, names_of
@@ -109,7 +110,7 @@ class OwnCertificate:
         renewed = authority.certify_server(names_of(certificate), key, life)
         write_atomic(self._settings.tls.certificate, renewed, PUBLIC_MODE)
         self._files.look()
-        _log.info("certificate.renewed", ends=life.ends.isoformat())
+        _log.info("certificate.renewed", ends=time_text(self._files.now.shown.ends_ms))
 
 
 def _pause(shown: Shown) -> float:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from datetime import UTC, datetime
 
 from node.printable import printable
+from node.times import time_text
 from registry.wire.v1 import mirror_pb2 as pb
 
 
@@ -25,17 +25,17 @@ def _lines(status: pb.MirrorStatus, now_s: float) -> Iterator[str]:
         way = " > ".join(["primary", *status.path])
         yield f"place        {len(status.path)} below the primary: {way}"
     yield f"records      {status.live_keys}, zone serial {status.zone_serial}"
-    yield f"last change  {_time(status.checkpoint_ms, now_s)}"
-    yield f"vouched for  {_time(status.freshness_ms, now_s)}"
-    yield f"cosigned     {status.cosigned_size} entries, {_time(status.cosigned_ms, now_s)}"
+    yield f"last change  {_when(status.checkpoint_ms, now_s)}"
+    yield f"vouched for  {_when(status.freshness_ms, now_s)}"
+    yield f"cosigned     {status.cosigned_size} entries, {_when(status.cosigned_ms, now_s)}"
     if status.cosigning_problem:
         yield f"cosigning    {status.cosigning_problem}"
-    yield f"certificate  until {_stamp(status.certificate_ends_ms / 1000)}"
+    yield f"certificate  until {time_text(status.certificate_ends_ms)}"
     if status.certificate_problem:
         yield f"certificate  {status.certificate_problem}"
     for peer in status.peers:
         shown = peer.problem or f"{peer.size} entries"
-        yield f"peer         {peer.url}, {shown}, seen {_time(peer.seen_ms, now_s)}"
+        yield f"peer         {peer.url}, {shown}, seen {_when(peer.seen_ms, now_s)}"
     yield from _set_lines(status.set, now_s)
     if status.out_of_rotation:
         yield f"out of rotation: {status.out_of_rotation}"
@@ -49,7 +49,7 @@ def _set_lines(standing: pb.SetStanding, now_s: float) -> Iterator[str]:
     if not standing.heard_ms and not standing.reason:
         return
     where = f"in it at {', '.join(standing.places)}" if standing.places else "out of it"
-    yield f"A record set {where}, heard {_time(standing.heard_ms, now_s)}"
+    yield f"A record set {where}, heard {_when(standing.heard_ms, now_s)}"
     if standing.reason:
         yield f"A record set {standing.reason}"
 
@@ -98,12 +98,7 @@ def status_json(status: pb.MirrorStatus) -> str:
     )
 
 
-def _time(milliseconds: int, now_s: float) -> str:
+def _when(milliseconds: int, now_s: float) -> str:
     if not milliseconds:
         return "never"
-    seconds = milliseconds / 1000
-    return f"{_stamp(seconds)}, {max(0.0, now_s - seconds):.0f} s ago"
-
-
-def _stamp(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
+    return f"{time_text(milliseconds)}, {max(0.0, now_s - milliseconds / 1000):.0f} s ago"

@@ -121,7 +121,6 @@ class Bureau:
         self.rounds = Rounds(
             self.book,
             self.looker,
-            self.intake.submit,
             clerk=self.clerk,
             writer=self.writer,
             reviews=reviews,

@@ -32,7 +32,7 @@ NODE = Node("alpha", KEY, Role.MIRROR, "Ann", ("198.51.100.7",), NOW - 5)
     [
         (None, KEY, NOW, "is not known here"),
         (replace(OPEN, revoked_ms=NOW), KEY, NOW, "was revoked"),
-        (OPEN, KEY, OPEN.expires_ms, "expired at 1970-01-01T00:16:40"),
+        (OPEN, KEY, OPEN.expires_ms, "expired at 1970-01-01T00:16:40Z:"),
         (USED, OTHER, NOW, "was used at .* by alpha, with another key"),
         # Even where it has expired too: what happened to it is worth more.
         (USED, OTHER, OPEN.expires_ms, "was used at"),
