@@ -39,8 +39,8 @@ def changes(count: int) -> Iterator[Change]:
             yield Register(holder, key, Address.parse(address), host_of(address), DOMAIN)
 
 
-def fill(settings: PrimarySettings, count: int) -> None:
-    """Commits them all; SystemExit when one is refused."""
+def commit_all(settings: PrimarySettings, source: Iterator[Change]) -> None:
+    """Commits the changes as a primary of these settings; SystemExit when one is refused."""
     store = Store(settings.store_url)
     sequencer = open_sequencer(
         store,
@@ -49,7 +49,6 @@ def fill(settings: PrimarySettings, count: int) -> None:
         Policy(lab=settings.lab),
         clock_ms,
     )
-    source = changes(count)
     while some := list(islice(source, MAX_CHANGES_PER_COMMIT)):
         for part in sequencer.commit(some):
             for outcome in part.outcomes:
@@ -60,4 +59,4 @@ def fill(settings: PrimarySettings, count: int) -> None:
 
 
 if __name__ == "__main__":
-    fill(PrimarySettings.load(Path(sys.argv[1])), int(sys.argv[2]))
+    commit_all(PrimarySettings.load(Path(sys.argv[1])), changes(int(sys.argv[2])))

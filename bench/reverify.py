@@ -14,32 +14,26 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from itertools import islice
 from pathlib import Path
 from typing import Final
 
 from sqlalchemy import insert
 
+from bench.fill import commit_all
 from bench.processes import cpu_seconds
 from bench.registrant import CONTACT
 from bench.results import console, load_average, print_table, write_results
 from bench.reverify_names import PORT, MailServer, names_of
 from lab.cluster import Cluster, loopback_network
 from primary.changes import Change, CreateHolder, Register, SetStatus
-from primary.checkpoint_file import CheckpointFile
 from primary.clock import clock_ms
 from primary.desk.standings import standing_row
-from primary.opening import open_sequencer
 from primary.registering.judging import Subject
 from primary.registering.schedule import HOUR_MS, TRIAL_PROOFS, Trial
 from primary.registering.standing import Standing
-from primary.rules import Policy
-from primary.sequencer import MAX_CHANGES_PER_COMMIT
 from primary.settings import PrimarySettings
-from primary.signing_keys import load_keys
 from primary.store.database import Database
 from primary.store.schema import standings
-from primary.store.store import Store
 from registry.address import Address
 from registry.holder import holder_id_of
 from registry.kinds import Status
@@ -65,33 +59,18 @@ def _changes(servers: list[MailServer]) -> Iterator[tuple[Change, MailServer | N
 
 def fill(settings: PrimarySettings, servers: list[MailServer]) -> None:
     """Registers them all as active; they were due to be looked at within the last hour."""
-    store = Store(settings.store_url)
-    sequencer = open_sequencer(
-        store,
-        load_keys(settings).log,
-        CheckpointFile(settings.checkpoint_file),
-        Policy(lab=settings.lab),
-        clock_ms,
-    )
-    database, source, now_ms = Database(settings.store_url), _changes(servers), clock_ms()
-    dice = random.Random(1)
-    while some := list(islice(source, MAX_CHANGES_PER_COMMIT)):
-        for part in sequencer.commit([change for change, _, _ in some]):
-            for outcome in part.outcomes:
-                if not isinstance(outcome, int):
-                    raise SystemExit(f"refused: {outcome}")
-        rows = []
-        for _, one, holder in some:
-            if one is not None:
-                subject = Subject(holder, Address.parse(one.address), one.host, one.domain)
-                due_ms = now_ms - dice.randrange(HOUR_MS)
-                trial = Trial(now_ms, TRIAL_PROOFS, now_ms, due_ms)
-                rows.append(standing_row(Standing(subject, "", trial)))
-        with database.writing() as connection:
-            connection.execute(insert(standings), rows)
+    planned, now_ms, dice = list(_changes(servers)), clock_ms(), random.Random(1)
+    commit_all(settings, (change for change, _, _ in planned))
+    rows = []
+    for _, one, holder in planned:
+        if one is not None:
+            subject = Subject(holder, Address.parse(one.address), one.host, one.domain)
+            trial = Trial(now_ms, TRIAL_PROOFS, now_ms, now_ms - dice.randrange(HOUR_MS))
+            rows.append(standing_row(Standing(subject, "", trial)))
+    database = Database(settings.store_url)
+    with database.writing() as connection:
+        connection.execute(insert(standings), rows)
     database.close()
-    sequencer.close()
-    store.close()
 
 
 def measure(cluster: Cluster, resolver_pid: int, sample: int, seconds: float) -> dict[str, float]:
