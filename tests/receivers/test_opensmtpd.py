@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,15 +28,38 @@ from tests.support.receiving import (
     HOST,
     OWN_NETWORK,
     RECEIVERS,
+    RECIPIENT,
     REGISTER_AT,
+    SERVER,
     UNREGISTERED_IPV4,
     UNREGISTERED_IPV6,
     Registry,
+)
+from tests.support.smtp_dialogue import (
+    ANONYMOUS,
+    SMTP_PORT,
+    SMTPS_PORT,
+    Dialogue,
+    Tls,
+    send_mail,
 )
 from tests.support.switched_resolver import Fault
 from tests.support.syslog import Syslog
 
 SETTINGS: Final = Path("/etc/smtpd.conf")
+CERTIFICATE: Final = Path("/etc/ssl/mx.pem")
+KEY: Final = Path("/etc/ssl/mx.key")
+USERS: Final = Path("/etc/smtpd-users")
+
+
+def plain(user: str, password: str) -> str:
+    """Credentials of AUTH PLAIN (RFC 4616)."""
+    return base64.b64encode(f"\0{user}\0{password}".encode()).decode()
+
+
+USER: Final = plain("user", "secret")
+# The second is called as smtpd calls a success.
+IMPOSTORS: Final = (plain("user", "wrong"), plain("pass", "wrong"))
 EXPECTED: Final = {
     "enforce": Expected(unregistered=REFUSED, failure=ACCEPTED, lied=ACCEPTED),
     "enforce-tempfail": Expected(unregistered=REFUSED, failure="rcpt 451", lied="rcpt 451"),
@@ -58,6 +82,11 @@ class OpenSmtpd:
             'own_networks = ["11.9.0.0/24"]\nguard_seconds = 0\nresolvers = ["127.0.0.1"]\n',
             encoding="utf-8",
         )
+        key = ("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={HOST}")
+        shell("openssl", *key, "-keyout", str(KEY), "-out", str(CERTIFICATE))
+        KEY.chmod(0o600)
+        digest = shell("openssl", "passwd", "-6", "secret").strip()
+        USERS.write_text(f"user {digest}\npass {digest}\n", encoding="utf-8")
         self._process: Foreground | None = None
 
     def start(self, mode: str) -> None:
@@ -67,7 +96,11 @@ class OpenSmtpd:
         SETTINGS.write_text(
             f"{fragment}"
             "table aliases file:/etc/aliases\n"
-            "listen on 127.0.0.1 filter registry\n"
+            f"table users file:{USERS}\n"
+            f'pki "{HOST}" cert "{CERTIFICATE}"\npki "{HOST}" key "{KEY}"\n'
+            f'smtp ciphers "{ANONYMOUS}"\n'
+            f'listen on 127.0.0.1 tls pki "{HOST}" auth-optional <users> filter registry\n'
+            f'listen on 127.0.0.1 smtps pki "{HOST}" auth-optional <users> filter registry\n'
             "listen on ::1 filter registry\n"
             'action "local" mbox alias <aliases>\n'
             f'match from any for domain "{HOST}" action "local"\nmatch for local action "local"\n',
@@ -111,11 +144,7 @@ def test_each_client_sees_what_the_mode_promises(
 
 
 def test_who_is_exempt_is_accepted(mode: str) -> None:
-    """Postmaster can be asked for help; the own network needs no registration.
-
-    Users are tested with the filter alone: OpenSMTPD lets them authenticate over TLS only, and
-    6.8 finds no private key there with OpenSSL 3.
-    """
+    """Postmaster can be asked for help; the own network needs no registration."""
     seen = exempt_outcomes()
     assert dict.fromkeys(seen, ACCEPTED) == seen
     assert ACCEPTED == deliver(OWN_NETWORK).outcome
@@ -132,3 +161,29 @@ def test_the_refusal_says_why_and_what_to_do(mode: str, opensmtpd: OpenSmtpd) ->
         assert source in refusal
         assert DENIED in refusal
         assert REGISTER_AT in refusal
+
+
+@pytest.mark.parametrize(("tls", "port"), [(Tls.STARTTLS, SMTP_PORT), (Tls.IMPLICIT, SMTPS_PORT)])
+def test_users_are_accepted_wherever_they_are(
+    mode: str, tls: Tls, port: int, opensmtpd: OpenSmtpd, registry: Registry
+) -> None:
+    """Who has authenticated, in the same encrypted session in which others are refused.
+
+    OpenSMTPD lets users authenticate over TLS only. 6.8 finds no private key with OpenSSL 3, of
+    whatever kind the certificate is, so the session has a cipher that needs none.
+    """
+    opensmtpd.start(mode)
+
+    def session(credentials: str = "") -> Dialogue:
+        return send_mail(
+            SERVER, UNREGISTERED_IPV4, RECIPIENT, port=port, credentials=credentials, tls=tls
+        )
+
+    with registry.resolver.failing(Fault.SERVFAIL):
+        assert ACCEPTED == session(USER).outcome
+    assert EXPECTED[mode].unregistered == session().outcome
+    user = session(USER)
+    assert ("235", ACCEPTED) == (user.auth[:3], user.outcome)
+    for credentials in IMPOSTORS:
+        impostor = session(credentials)
+        assert ("535", EXPECTED[mode].unregistered) == (impostor.auth[:3], impostor.outcome)
