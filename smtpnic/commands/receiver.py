@@ -42,7 +42,8 @@ Kind = Annotated[
     typer.Option(
         "--server-kind",
         metavar="NAME",
-        help="sendmail, postfix, exim, opensmtpd, rspamd, spamassassin (default: what runs).",
+        help="sendmail, postfix, postfix-policyd, exim, opensmtpd, rspamd, spamassassin "
+        "(default: what runs).",
     ),
 ]
 
@@ -110,7 +111,8 @@ def setup(
         server=kind.title,
         written=[str(edit.path) for edit in edits],
     )
-    output.note(f"written and checked by {kind.title}; now run: {' '.join(kind.reload)}")
+    now = "; ".join(" ".join(command) for command in (*kind.services, kind.reload))
+    output.note(f"written and checked by {kind.title}; now run: {now}")
     if not all(entry.is_right for entry in entries):
         output.note("this machine's resolver does not give the registry's list as it is")
         raise typer.Exit(ExitCode.FAILED)

@@ -12,7 +12,7 @@ from typing import Final
 
 from node.errors import ConfigurationError, StorageError
 from node.files import write_atomic
-from smtpnic.receiving.server_kinds import Edit, ServerKind
+from smtpnic.receiving.server_kinds import Edit, ServerKind, sharing
 
 CHECK_SECONDS: Final = 60.0
 # What a person reads of a check that failed.
@@ -21,6 +21,7 @@ MAX_SAID_BYTES: Final = 10_000
 BACKUP_SUFFIX: Final = ".before-smtpnic"
 ABSENT_SUFFIX: Final = ".absent-before-smtpnic"
 DEFAULT_MODE: Final = 0o644
+DIRECTORY_MODE: Final = 0o755
 
 
 def install(kind: ServerKind, edits: Sequence[Edit]) -> None:
@@ -39,9 +40,11 @@ def install(kind: ServerKind, edits: Sequence[Edit]) -> None:
 
 
 def undo(kind: ServerKind) -> list[Path]:
-    """Puts back what was there before; the files. ConfigurationError if nothing was set up."""
-    paths = {target.path for targets in kind.targets.values() for target in targets}
-    restored = _restore(sorted(paths))
+    """Puts back what was there before; the files. ConfigurationError if nothing was set up.
+
+    What shares a file with it and was set up in its place is taken out as a whole.
+    """
+    restored = _restore(_files(kind))
     if not restored:
         raise ConfigurationError(f"{kind.title} was not set up by this program: nothing to undo")
     check(kind)
@@ -56,16 +59,12 @@ def refuse_twice(kind: ServerKind) -> None:
 
 def is_installed(kind: ServerKind) -> bool:
     """Whether `undo` would find something."""
-    return any(
-        _backup(target.path).exists() or _absence(target.path).exists()
-        for targets in kind.targets.values()
-        for target in targets
-    )
+    return any(_backup(path).exists() or _absence(path).exists() for path in _files(kind))
 
 
 def check(kind: ServerKind) -> None:
     """Builds what the server reads, and asks the server; ConfigurationError with what it said."""
-    for command in (kind.build, kind.check):
+    for command in (kind.build, *kind.checks):
         _run(command)
 
 
@@ -96,6 +95,10 @@ def _run(command: Sequence[str]) -> None:
         raise ConfigurationError(f"{' '.join(command)} ended with {done.returncode}\n{said}")
 
 
+def _files(kind: ServerKind) -> list[Path]:
+    return sorted({path for each in sharing(kind) for path in each.paths})
+
+
 def _backup(path: Path) -> Path:
     return path.with_name(path.name + BACKUP_SUFFIX)
 
@@ -110,7 +113,10 @@ def _write(edit: Edit) -> None:
             shutil.copy2(edit.path, _backup(edit.path))
             mode = edit.path.stat().st_mode & 0o777
         else:
-            edit.path.parent.mkdir(parents=True, exist_ok=True)
+            if not edit.path.parent.exists():
+                edit.path.parent.mkdir(parents=True)
+                # Whatever the umask: what reads it runs as a user of its own.
+                edit.path.parent.chmod(DIRECTORY_MODE)
             _absence(edit.path).touch()
             mode = DEFAULT_MODE
     except OSError as error:

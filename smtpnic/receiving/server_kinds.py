@@ -27,6 +27,7 @@ class Edit:
     text: str
 
 
+Command = tuple[str, ...]
 # Given the lines and what the file holds (None: there is no file), the file as it is to be.
 Placing = Callable[[str, str | None, Path], str]
 
@@ -46,9 +47,10 @@ class ServerKind:
     """A mail server or filter.
 
     `processes` are names of its running daemon, `programs` where its program may be. `targets`
-    are told for each mode; `build` makes what it reads of what people write, `check` is its own
-    check of its configuration, `reload` makes a running one read it, and `play`, if there is such a
-    command, plays a session of the client whose address follows it.
+    are told for each mode; `build` makes what it reads of what people write, `checks` are its own
+    of its configuration, `reload` makes a running one read it, and `play`, if there is such a
+    command, plays a session of the client whose address follows it. `services` start what it asks,
+    or start that anew: a person does so after setting it up; who takes it out need not.
     """
 
     name: str
@@ -56,10 +58,11 @@ class ServerKind:
     processes: tuple[str, ...]
     programs: tuple[str, ...]
     targets: Mapping[str, tuple[Target, ...]]
-    build: tuple[str, ...]
-    check: tuple[str, ...]
-    reload: tuple[str, ...]
-    play: tuple[str, ...] = ()
+    build: Command
+    checks: tuple[Command, ...]
+    reload: Command
+    play: Command = ()
+    services: tuple[Command, ...] = ()
 
     def variant(self, mode: Mode, on_failure: OnFailure) -> str:
         """The name of its configuration; ConfigurationError says which ones there are."""
@@ -70,6 +73,11 @@ class ServerKind:
                 f"{self.title} cannot tell a sender to try again: it has {', '.join(self.targets)}"
             )
         return name
+
+    @property
+    def paths(self) -> frozenset[Path]:
+        """All files that it may get lines in."""
+        return frozenset(target.path for each in self.targets.values() for target in each)
 
     def edits(self, variant: str, zone: str) -> list[Edit]:
         """What has to change for a variant; ConfigurationError if it cannot be put in."""
@@ -125,15 +133,26 @@ def _before_mailers(lines: str, held: str | None, path: Path) -> str:
     return text[: found.start()] + lines + text[found.start() :]
 
 
+def _set_already(lines: str, text: str) -> str:
+    """Which of the names that the lines set the text sets too."""
+    names = re.findall(r"(?m)^([a-z_]+) *=", lines)
+    return ", ".join(name for name in names if re.search(rf"(?m)^{name} *=", text))
+
+
 def _postfix_parameters(lines: str, held: str | None, path: Path) -> str:
     text = _required(held, path)
-    names = re.findall(r"(?m)^([a-z_]+) *=", lines)
-    present = [name for name in names if re.search(rf"(?m)^{name} *=", text)]
-    if present:
+    if present := _set_already(lines, text):
         raise ConfigurationError(
-            f"{path} sets {', '.join(present)} already: put what is new into what stands there"
+            f"{path} sets {present} already: put what is new into what stands there"
         )
     return text.rstrip("\n") + "\n" + lines
+
+
+def _policyd_settings(lines: str, held: str | None, path: Path) -> str:
+    text = held or ""
+    if present := _set_already(lines, text):
+        raise ConfigurationError(f"{path} sets {present} already: take that out of it first")
+    return lines + text
 
 
 def _exim_macro(lines: str, held: str | None, path: Path) -> str:
@@ -160,6 +179,13 @@ def _sendmail(name: str) -> tuple[Target, ...]:
 def _postfix(name: str) -> tuple[Target, ...]:
     path = Path("/etc/postfix/main.cf")
     return (Target(f"postfix/{name}.cf", path, "at the end", _postfix_parameters),)
+
+
+def _postfix_policyd(name: str) -> tuple[Target, ...]:
+    # Which mode it is, the service says: Postfix asks in the same words for both that enforce.
+    (parameters,) = _postfix("advise-policyd" if name == "advise" else "enforce-policyd")
+    settings = Path("/etc/smtpnic/policyd.toml")
+    return (parameters, Target(f"policyd/{name}.toml", settings, "first", _policyd_settings))
 
 
 def _exim(name: str) -> tuple[Target, ...]:
@@ -200,7 +226,7 @@ KINDS: Final = (
         ("/usr/lib/sm.bin/sendmail", "/usr/libexec/sendmail-mta"),
         {name: _sendmail(name) for name in _ALL},
         ("make", "-C", "/etc/mail"),
-        ("sendmail", "-C", "/etc/mail/sendmail.cf", "-bt"),
+        (("sendmail", "-C", "/etc/mail/sendmail.cf", "-bt"),),
         ("service", "sendmail", "reload"),
     ),
     ServerKind(
@@ -210,8 +236,25 @@ KINDS: Final = (
         ("/usr/sbin/postfix",),
         {name: _postfix(name) for name in _ALL},
         _NO_BUILD,
-        ("postfix", "check"),
+        (("postfix", "check"),),
         ("postfix", "reload"),
+    ),
+    # Nothing tells it from Postfix, until it is set up: it is set up by its name alone.
+    ServerKind(
+        "postfix-policyd",
+        "Postfix with smtpnic-policyd",
+        (),
+        (),
+        {name: _postfix_policyd(name) for name in _ALL},
+        _NO_BUILD,
+        # Where its unit has it.
+        (("/usr/local/bin/smtpnic-policyd", "check"), ("postfix", "check")),
+        ("postfix", "reload"),
+        services=(
+            ("systemctl", "enable", "--now", "smtpnic-policyd.socket"),
+            # It reads its settings when it starts.
+            ("systemctl", "try-restart", "smtpnic-policyd.service"),
+        ),
     ),
     ServerKind(
         "exim",
@@ -220,7 +263,7 @@ KINDS: Final = (
         ("/usr/sbin/exim4",),
         {name: _exim(name) for name in _ALL},
         ("update-exim4.conf",),
-        ("exim4", "-bV"),
+        (("exim4", "-bV"),),
         ("service", "exim4", "restart"),
         play=("exim4", "-bh"),
     ),
@@ -231,7 +274,7 @@ KINDS: Final = (
         ("/usr/sbin/smtpd",),
         {name: _opensmtpd(name) for name in _ALL},
         _NO_BUILD,
-        ("smtpd", "-n"),
+        (("smtpd", "-n"),),
         ("service", "opensmtpd", "restart"),
     ),
     ServerKind(
@@ -244,7 +287,7 @@ KINDS: Final = (
             **{name: _rspamd(name, *_RSPAMD_ENFORCING) for name in ("enforce", "enforce-tempfail")},
         },
         _NO_BUILD,
-        ("rspamadm", "configtest"),
+        (("rspamadm", "configtest"),),
         ("service", "rspamd", "restart"),
     ),
     ServerKind(
@@ -254,7 +297,7 @@ KINDS: Final = (
         ("/usr/sbin/spamd", "/usr/bin/spamassassin"),
         {name: _spamassassin(name) for name in ("advise", "enforce")},
         _NO_BUILD,
-        ("spamassassin", "--lint"),
+        (("spamassassin", "--lint"),),
         ("service", "spamd", "restart"),
     ),
 )
@@ -267,6 +310,12 @@ def kind_named(name: str) -> ServerKind:
             return kind
     names = ", ".join(kind.name for kind in KINDS)
     raise ConfigurationError(f"{name!r} is no mail server known here: give one of {names}")
+
+
+def sharing(kind: ServerKind) -> list[ServerKind]:
+    """This kind, and those that get lines in a file of its own: one of them can be set up."""
+    others = [each for each in KINDS if each.name != kind.name and each.paths & kind.paths]
+    return [kind, *others]
 
 
 def detect(proc: Path = Path("/proc")) -> ServerKind:

@@ -46,6 +46,7 @@ PACKAGES: Final = {
 # The longest first. The page's commands meet a server as its package leaves it: apart.
 SUITES: Final = (
     Suite("story", "sendmail", ("test_story.py",)),
+    Suite("policyd-page", "postfix", ("test_policyd_page.py",)),
     Suite("postfix", "postfix", ("test_isolation.py", "test_postfix.py")),
     *(
         Suite(name, name, (f"test_{name}.py",))

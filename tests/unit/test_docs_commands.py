@@ -24,7 +24,8 @@ PROGRAMS: dict[str, Any] = {
 }
 # A program by its name, not a user, unit, path or namespace of that name.
 PROGRAM = re.compile(
-    r"(?<![\w./@-])(?<!-n )(?<!generic )(smtpnic(?:-primary|-secondary|-policyd)?)(?= |$)"
+    r"(?<![\w./@-])(?<!-n )(?<!generic )(?<!--re[ug]id )"
+    r"(smtpnic(?:-primary|-secondary|-policyd)?)(?= |$)"
 )
 # Where a command ends.
 END = re.compile(r"[|;<>#&)]|`| \\?$|\$\(| \{")

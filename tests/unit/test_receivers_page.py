@@ -52,8 +52,6 @@ def test_every_configuration_is_in_use() -> None:
         "policyd/smtpnic-policyd.socket",
         "postfix/advise-filter.cf",
         "postfix/advise-filter.master.cf",
-        "postfix/advise-policyd.cf",
-        "postfix/enforce-policyd.cf",
         "sendmail/enforce-list.mc",
     } == others
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -14,7 +16,7 @@ import pytest
 from node.endpoint import Endpoint
 from node.errors import ConfigurationError
 from node.receiving import Mode, OnFailure
-from smtpnic.receiving import installation
+from smtpnic.receiving import installation, server_kinds
 from smtpnic.receiving.server_kinds import KINDS, ServerKind, Target, detect, kind_named
 from smtpnic.receiving.smtp_session import hold
 
@@ -27,7 +29,7 @@ def moved(name: str, directory: Path, check: tuple[str, ...] = ("true",)) -> Ser
         return replace(target, path=directory / target.path.name)
 
     targets = {mode: tuple(map(move, each)) for mode, each in kind.targets.items()}
-    return replace(kind, targets=targets, build=(), check=check)
+    return replace(kind, targets=targets, build=(), checks=(check,))
 
 
 POSTFIX = "myhostname = mx.example\nmynetworks = 127.0.0.0/8\n"
@@ -65,6 +67,7 @@ def test_what_the_server_does_not_take_is_put_back(tmp_path: Path) -> None:
     [
         ("postfix", "main.cf", "smtpd_recipient_restrictions = reject\n", "sets smtpd_recipient"),
         ("postfix", "main.cf", None, "there is no"),
+        ("postfix-policyd", "policyd.toml", 'mode = "enforce"\n', "sets mode already"),
         ("sendmail", "sendmail.mc", "divert(-1)\n", "no MAILER line"),
         ("exim", "exim4.conf.localmacros", "CHECK_RCPT_LOCAL_ACL_FILE = /x\n", "already"),
         ("exim", "smtpnic.acl", "deny\n", "holds something"),
@@ -76,10 +79,55 @@ def test_what_is_in_the_way_is_left_alone(
     name: str, file: str, held: str | None, message: str, tmp_path: Path
 ) -> None:
     """And said: a person merges it."""
+    (tmp_path / "main.cf").write_text(POSTFIX)
+    (tmp_path / file).unlink(missing_ok=True)
     if held is not None:
         (tmp_path / file).write_text(held)
     with pytest.raises(ConfigurationError, match=message):
         moved(name, tmp_path).edits("enforce", "smtpnic.org")
+
+
+@pytest.mark.parametrize("undone", ["postfix", "postfix-policyd"])
+def test_what_shares_a_file_is_taken_out_as_a_whole(
+    undone: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A guard that knows of Postfix alone undoes the policy service's settings with main.cf."""
+    kinds = {name: moved(name, tmp_path) for name in ("postfix", "postfix-policyd")}
+    monkeypatch.setattr(server_kinds, "KINDS", tuple(kinds.values()))
+    (tmp_path / "main.cf").write_text(POSTFIX)
+    (tmp_path / "policyd.toml").write_text("guard_seconds = 1\n")
+    kind = kinds["postfix-policyd"]
+    installation.install(kind, kind.edits("enforce-tempfail", "registry.example"))
+    assert "check_policy_service" in (tmp_path / "main.cf").read_text()
+    assert {
+        "mode": "enforce",
+        "on_failure": "tempfail",
+        "zone": "registry.example",
+        "guard_seconds": 1,
+    } == tomllib.loads((tmp_path / "policyd.toml").read_text())
+    for each in kinds.values():
+        with pytest.raises(ConfigurationError, match="undo that first"):
+            installation.refuse_twice(each)
+    installation.undo(kinds[undone])
+    assert {"main.cf": POSTFIX, "policyd.toml": "guard_seconds = 1\n"} == {
+        path.name: path.read_text() for path in tmp_path.iterdir()
+    }
+
+
+def test_a_new_directory_is_open_to_who_reads_its_files(tmp_path: Path) -> None:
+    """Whatever root's umask is: policy services and mail servers are other users."""
+    kind = moved("exim", tmp_path / "new")
+    before = os.umask(0o077)
+    try:
+        installation.install(kind, kind.edits("enforce", "smtpnic.org"))
+    finally:
+        os.umask(before)
+    assert 0o755 == (tmp_path / "new").stat().st_mode & 0o777
+    assert {0o644} == {
+        path.stat().st_mode & 0o777
+        for path in (tmp_path / "new").iterdir()
+        if not path.name.endswith(installation.ABSENT_SUFFIX)
+    }
 
 
 def test_sendmails_lines_come_before_its_mailers(tmp_path: Path) -> None:
