@@ -16,7 +16,7 @@ import grpc
 from google.protobuf.message import DecodeError
 from grpc import aio
 
-from node.gate import Gate, NotAdmittedError
+from node.gate import Gate, GateClosedError, NotAdmittedError
 from node.grpc_calls import Context, abort_busy
 from node.logging import get_logger
 from node.tls import peer_certificate, peer_name
@@ -80,6 +80,8 @@ class Admission(aio.ServerInterceptor):
                 raise
             except NotAdmittedError as error:
                 await context.abort(_REFUSALS[error.is_known], str(error))
+            except GateClosedError as error:
+                await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
             except DecodeError:
                 await context.abort(
                     grpc.StatusCode.INVALID_ARGUMENT, "the request is not of this method's type"

@@ -1,7 +1,7 @@
 """What every gate for nodes has in common: whose certificate it is, and who is cut off.
 
-The primary holds its callers against its roll, a mirror that others follow against the board's
-decisions in the log that it holds.
+The primary holds its callers against its roll, a mirror that others follow against the log that it
+holds: the board's decisions, and the keys that the primary's operator removed.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from node.gate import NotAdmittedError, Visit, Visits
 from node.logging import get_logger
 from node.times import time_text
 
-# Who removes a node that the board has decided about.
+# Who removes nodes: the board, and who runs the primary.
 BOARD: Final = "board"
+ADMINISTRATOR: Final = "administrator"
 # Some hundreds of bytes each; more nodes than anyone has.
 CACHED_CERTIFICATES: Final = 1024
 
@@ -33,9 +34,9 @@ class Doorkeeper:
         self._visits = Visits()
 
     @property
-    def inside(self) -> list[str]:
+    def inside(self) -> list[Shown]:
         """Who has a call in progress."""
-        return self._visits.names
+        return self._visits.visitors
 
     def look(self, certificate: bytes) -> Shown:
         """What a certificate (PEM) says; NotAdmittedError: none was shown, or it has ended."""
@@ -51,14 +52,14 @@ class Doorkeeper:
             )
         return shown
 
-    def let_in(self, name: str) -> Visit:
-        """A call of this node."""
-        return Visit(self._visits, name)
+    def let_in(self, shown: Shown) -> Visit:
+        """A call with this certificate."""
+        return Visit(self._visits, shown)
 
-    def cut(self, name: str, reason: NotAdmittedError, by: str) -> None:
-        """End every call of this node."""
-        calls = self._visits.end(name, reason)
-        _log.warning("node.cut", node=name, calls=calls, by=by)
+    def cut(self, shown: Shown, reason: NotAdmittedError, by: str) -> None:
+        """End every call with this certificate."""
+        calls = self._visits.end(shown, reason)
+        _log.warning("node.cut", node=shown.name, calls=calls, by=by)
 
 
 def concerns(removed_ms: int, since_ms: int) -> bool:

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Coroutine
 from typing import Any, Protocol, TypeVar
 
+from node.certificates import Shown
 from registry.errors import RegistryError
 
 T = TypeVar("T")
@@ -20,19 +21,23 @@ class NotAdmittedError(RegistryError):
         self.is_known = is_known
 
 
+class GateClosedError(RegistryError):
+    """It is not known yet who may call; try again a little later. The text says why."""
+
+
 class Gate(Protocol):
     """Asked at every call; for the event loop's thread only."""
 
     async def enter(self, certificate: bytes, method: str) -> Visit:
-        """A call of this method with this certificate (PEM). NotAdmittedError."""
+        """A call of this method with this certificate (PEM). NotAdmittedError, GateClosedError."""
 
 
 class Visit:
     """One call that was let in."""
 
-    def __init__(self, visits: Visits, name: str) -> None:
+    def __init__(self, visits: Visits, visitor: Shown) -> None:
         self._visits = visits
-        self._name = name
+        self._visitor = visitor
         self._reason: NotAdmittedError | None = None
         self._task: asyncio.Task[Any] | None = None
 
@@ -40,7 +45,7 @@ class Visit:
         """What the call returns or raises; NotAdmittedError once the visit was ended."""
         task: asyncio.Task[T] = asyncio.create_task(call)
         self._task = task
-        self._visits.add(self._name, self)
+        self._visits.add(self._visitor, self)
         try:
             return await task
         except asyncio.CancelledError:
@@ -48,7 +53,7 @@ class Visit:
                 raise self._reason from None
             raise
         finally:
-            self._visits.remove(self._name, self)
+            self._visits.remove(self._visitor, self)
 
     def end(self, reason: NotAdmittedError) -> None:
         """Stops the call where it is."""
@@ -58,29 +63,29 @@ class Visit:
 
 
 class Visits:
-    """The calls in progress, by the names of who makes them."""
+    """The calls in progress, by the certificates that were shown."""
 
     def __init__(self) -> None:
-        self._visits: defaultdict[str, set[Visit]] = defaultdict(set)
+        self._visits: defaultdict[Shown, set[Visit]] = defaultdict(set)
 
     @property
-    def names(self) -> list[str]:
+    def visitors(self) -> list[Shown]:
         """Who has a call in progress."""
         return list(self._visits)
 
-    def add(self, name: str, visit: Visit) -> None:
+    def add(self, visitor: Shown, visit: Visit) -> None:
         """One more."""
-        self._visits[name].add(visit)
+        self._visits[visitor].add(visit)
 
-    def remove(self, name: str, visit: Visit) -> None:
+    def remove(self, visitor: Shown, visit: Visit) -> None:
         """It has ended."""
-        self._visits[name].discard(visit)
-        if not self._visits[name]:
-            del self._visits[name]
+        self._visits[visitor].discard(visit)
+        if not self._visits[visitor]:
+            del self._visits[visitor]
 
-    def end(self, name: str, reason: NotAdmittedError) -> int:
-        """Stops every call of this name; how many there were."""
-        ended = list(self._visits.get(name, ()))
+    def end(self, visitor: Shown, reason: NotAdmittedError) -> int:
+        """Stops every call of this certificate; how many there were."""
+        ended = list(self._visits.get(visitor, ()))
         for visit in ended:
             visit.end(reason)
         return len(ended)

@@ -1,6 +1,7 @@
 """What only the board can have changed: its texts enter the log, and what they order is done.
 
-And the mirrors that it has admitted: how each stands in the A record set.
+And nodes: how the mirrors that it has admitted stand in the A record set, and whose keys may follow
+no more.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from registry.errors import Problem, VerificationError
 from registry.kinds import Kind, Operation, Status
 from registry.member import Member, member_key
 from registry.registration import Registration
+from registry.removed_key import RemovedKey, removed_state_key
 from registry.root_chain import SignedRoot
 
 
@@ -69,7 +71,20 @@ class SetMember:
         return state_key(Kind.MEMBER, member_key(self.name))
 
 
-BoardChange = PublishRoot | Enact | Align | SetMember
+@dataclass(frozen=True, slots=True)
+class SetRemovedKey:
+    """A node's key, by its digest, may follow no more; None: it may again."""
+
+    key: bytes
+    removed: RemovedKey | None
+
+    @property
+    def state_key(self) -> bytes:
+        """What it changes."""
+        return removed_state_key(self.key)
+
+
+BoardChange = PublishRoot | Enact | Align | SetMember | SetRemovedKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +96,8 @@ class PutText:
 
 
 @dataclass(frozen=True, slots=True)
-class PutMember:
-    """A mirror's entry, which may delete the one before."""
+class PutNode:
+    """A mirror's entry, or a removed key's, which may delete the one before."""
 
     entry: Entry
 
@@ -97,22 +112,22 @@ class BoardView(Protocol):
     def text_version(self, key: bytes) -> int | None:
         """The index of a root's or decision's entry, by its state key; None if it has none."""
 
-    def member(self, key: bytes) -> tuple[int, bytes] | None:
-        """The version and payload of a live member, by its state key."""
+    def node(self, key: bytes) -> tuple[int, bytes] | None:
+        """The version and payload of a live member or removed key, by its state key."""
 
     def registration(self, address: Address) -> tuple[int, Registration] | None:
         """The version and record of a live registration."""
 
 
-BoardEffect = PutText | PutMember | PutRegistration | Unchanged
+BoardEffect = PutText | PutNode | PutRegistration | Unchanged
 
 
 def decide_board(change: BoardChange, view: BoardView, time_ms: int) -> BoardEffect:
     """What the change does. Problem "board": the board has not signed it, or not like this."""
     if isinstance(change, Align):
         return _align(change.address, view)
-    if isinstance(change, SetMember):
-        return _set_member(change, view, time_ms)
+    if isinstance(change, SetMember | SetRemovedKey):
+        return _set_node(change, view, time_ms)
     key = change.state_key
     version = view.text_version(key)
     if version is not None:
@@ -143,26 +158,30 @@ def check_consent(board: Board, effect: PutRegistration) -> None:
         ) from None
 
 
-def _set_member(change: SetMember, view: BoardView, time_ms: int) -> PutMember | Unchanged:
-    current = view.member(change.state_key)
-    payload = change.member.encode() if change.member else b""
+def _set_node(
+    change: SetMember | SetRemovedKey, view: BoardView, time_ms: int
+) -> PutNode | Unchanged:
+    """A mirror's entry, or a removed key's."""
+    current = view.node(change.state_key)
+    after = change.member if isinstance(change, SetMember) else change.removed
+    payload = after.encode() if after else b""
     if (current[1] if current else b"") == payload:
         return Unchanged(current[0] if current else 0)
-    operation = Operation.PUT if change.member else Operation.DELETE
     # Not critical: who cannot read it can still answer for every registration.
     entry = Entry(
-        Kind.MEMBER,
-        member_key(change.name),
-        operation,
+        change.state_key[0],
+        change.state_key[1:],
+        Operation.PUT if after else Operation.DELETE,
         critical=False,
         time_ms=time_ms,
         payload=payload,
     )
-    try:
-        view.board.check_member(entry)
-    except VerificationError as error:
-        raise Problem("board", str(error)) from error
-    return PutMember(entry)
+    if isinstance(change, SetMember):
+        try:
+            view.board.check_member(entry)
+        except VerificationError as error:
+            raise Problem("board", str(error)) from error
+    return PutNode(entry)
 
 
 def aligned(address: Address, registration: Registration, board: Board) -> Registration:

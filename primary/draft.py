@@ -8,7 +8,7 @@ from typing import Final
 from primary.board_changes import (
     BoardChange,
     BoardEffect,
-    PutMember,
+    PutNode,
     PutText,
     check_consent,
     decide_board,
@@ -170,7 +170,7 @@ class Draft:
 
 def _entry(effect: Entered, time_ms: int) -> Entry:
     match effect:
-        case PutText() | PutMember():
+        case PutText() | PutNode():
             return effect.entry
         case PutRegistration():
             kind, key, payload = (

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from primary.board_changes import BoardChange, PutMember, PutText
+from primary.board_changes import BoardChange, PutNode, PutText
 from primary.changes import (
     Admit,
     Change,
@@ -46,8 +46,8 @@ from registry.registration import Registration
 from registry.state_tree import Location
 from registry.statistics import Tally
 
-# What the log has an entry for, the board's texts and its mirrors included.
-Entered = Logged | PutText | PutMember
+# What the log has an entry for, the board's texts and nodes included.
+Entered = Logged | PutText | PutNode
 
 
 def wanted(changes: Iterable[Change | BoardChange]) -> Wanted:
@@ -141,11 +141,11 @@ class Ledger:
         found = self._current.records.get(key)
         return found[0] if found else None
 
-    def member(self, key: bytes) -> tuple[int, bytes] | None:
-        """The version and payload of a live member, by its state key."""
+    def node(self, key: bytes) -> tuple[int, bytes] | None:
+        """The version and payload of a live member or removed key, by its state key."""
         if key in self._newest:
             effect, index, _ = self._newest[key]
-            assert isinstance(effect, PutMember)
+            assert isinstance(effect, PutNode)
             return (index, effect.entry.payload) if effect.entry.payload else None
         found = self._current.records.get(key)
         return found and (found[0], _payload(found[1]))
@@ -231,7 +231,7 @@ class Ledger:
                 rows.records.append(RecordRow(key, *location, None))
             case PutText():
                 rows.records.append(RecordRow(key, *location, None))
-            case PutMember(entry) if entry.operation is Operation.PUT:
+            case PutNode(entry) if entry.operation is Operation.PUT:
                 rows.records.append(RecordRow(key, *location, None))
             case _:
                 if key in self._current.records:

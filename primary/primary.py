@@ -98,7 +98,12 @@ class Primary:
         log = PrimaryLog(self._log, opened.tile_files, reader)
         self._log_server = log_server(settings, log)
         self._membership = Membership(
-            settings, opened.certificates, opened.keys.log, opened.metrics
+            settings,
+            opened.certificates,
+            opened.keys.log,
+            opened.metrics,
+            reader=reader,
+            submit=self._intake.submit,
         )
         self._aligner = Aligner(opened.keys.log, self._intake, reader=reader, pool=self._pool)
         self._room = BoardRoom(

@@ -14,10 +14,19 @@ from registry.holder import Holder
 from registry.kinds import Kind, Operation
 from registry.member import Member, member_name
 from registry.registration import Registration, outline_registration
+from registry.removed_key import RemovedKey
 from registry.root_chain import SignedRoot
 
 _UNDERSTOOD: Final = frozenset(
-    {Kind.HOLDER, Kind.REGISTRATION, Kind.MEMBER, Kind.ROOT, Kind.DECISION, Kind.STATE}
+    {
+        Kind.HOLDER,
+        Kind.REGISTRATION,
+        Kind.MEMBER,
+        Kind.ROOT,
+        Kind.DECISION,
+        Kind.STATE,
+        Kind.REMOVED_KEY,
+    }
 )
 # Plain numbers: looking the enumerations up costs several times as much.
 _REGISTRATION: Final = int(Kind.REGISTRATION)
@@ -75,6 +84,8 @@ def check_content(entry: Entry, openings: Sequence[Opening]) -> None:
         SignedRoot.decode(entry.payload)
     elif entry.kind == Kind.DECISION and entry.operation == Operation.PUT:
         SignedDecision.decode(entry.payload)
+    elif entry.kind == Kind.REMOVED_KEY and entry.operation == Operation.PUT:
+        RemovedKey.decode(entry.payload)
     elif entry.critical and entry.kind not in _UNDERSTOOD:
         raise _newer(f"a critical entry of kind {entry.kind}")
     if openings:

@@ -14,6 +14,7 @@ from registry.errors import LimitError, MalformedError
 from registry.kinds import Kind, Operation
 from registry.limits import (
     DECISION_ID_BYTES,
+    HASH_BYTES,
     HOLDER_ID_BYTES,
     MAX_ENTRY_BYTES,
     ROOT_KEY_BYTES,
@@ -33,6 +34,7 @@ _KEY_LENGTHS: Final = {
     int(Kind.ROOT): (ROOT_KEY_BYTES,),
     int(Kind.DECISION): (DECISION_ID_BYTES,),
     int(Kind.STATE): (0,),
+    int(Kind.REMOVED_KEY): (HASH_BYTES,),
 }
 _OTHER_KEY_LENGTHS: Final = range(1, MAX_KEY_BYTES + 1)
 

@@ -18,6 +18,7 @@ class Kind(IntEnum):
     POLICY = 5
     DECISION = 6
     STATE = 7
+    REMOVED_KEY = 8
 
 
 class Operation(IntEnum):

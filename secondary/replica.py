@@ -72,7 +72,7 @@ class ReplicaDamagedError(VerificationError):
 class Replica:
     """One generation, the state it holds, and the right to write it.
 
-    The follower's thread writes; `prove` may be called by any.
+    The follower's thread writes; `holds` and `prove` may be called by any.
     """
 
     def __init__(
@@ -194,6 +194,11 @@ class Replica:
         if stored.position.checkpoint.size < self.size:
             raise FenceLost("the generation was put back")
         self._stored = stored
+
+    def holds(self, state_key: bytes) -> bool:
+        """Whether a record of this key is held; any thread may ask."""
+        with self._lock:
+            return self._tree.get(state_key) is not None
 
     def prove(self, state_key: bytes) -> Proved | None:
         """What is held and proved of a key; None before the first batch."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from node.certificates import fingerprints, show
+from node.doorkeeper import ADMINISTRATOR
 from node.endpoint import Endpoint
 from node.errors import ConfigurationError
 from node.times import time_text
@@ -26,7 +27,6 @@ from registry.errors import Problem
 from registry.join_token import SECRET_BYTES, JoinToken
 from registry.node_name import check_node_name
 
-ADMINISTRATOR: Final = "administrator"
 MAX_LIFE_MS: Final = 90 * 24 * HOUR_MS
 # Tokens that ended are shown for so long.
 KEEP_MS: Final = 90 * 24 * HOUR_MS

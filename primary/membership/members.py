@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from node.certificates import Shown
-from node.doorkeeper import BOARD, Doorkeeper, concerns, removed
+from node.doorkeeper import ADMINISTRATOR, BOARD, Doorkeeper, concerns, removed
 from node.gate import NotAdmittedError, Visit
 from node.logging import get_logger
 from node.workers import Workers
@@ -33,15 +33,20 @@ class Members:
         clerk: Workers,
         clock: Callable[[], int],
         removals: Callable[[], Mapping[str, int]],
+        is_removed_key: Callable[[bytes], bool],
     ) -> None:
-        """`clerk` runs what asks the roll, one after another; `clock` gives milliseconds.
+        """`clerk` runs what asks the roll or the log; `clock` gives milliseconds.
 
-        `removals` are the board's, as of `Board.removals`, as they are when asked for.
+        `removals` are the board's, as of `Board.removals`, as they are when asked for;
+        `is_removed_key` says whether the log has a key as removed (StoreUnavailableError).
         """
         self._roll = roll
         self._clerk = clerk
         self._clock = clock
         self._removals = removals
+        self._is_removed_key = is_removed_key
+        # Another edition of the roll was read.
+        self.changed = asyncio.Event()
         self._edition = Edition(0, 0)
         self._nodes: dict[str, Node] = {}
         self._door = Doorkeeper(clock)
@@ -65,7 +70,7 @@ class Members:
                 f"{node.name} is a {node.role.value}, which may not call {method}", is_known=True
             )
         self._seen[node.name] = (self._clock(), shown.ends_ms)
-        return self._door.let_in(node.name)
+        return self._door.let_in(shown)
 
     async def refresh(self) -> None:
         """Reads the table if it has changed, and cuts off who may follow no more."""
@@ -73,12 +78,13 @@ class Members:
         if edition == self._edition:
             return
         found = await self._clerk.run(self._roll.nodes)
-        before, self._nodes = self._nodes, {node.name: node for node in found}
+        self._nodes = {node.name: node for node in found}
         self._edition = edition
-        for name in self._door.inside:
-            was, node = before.get(name), self._nodes.get(name)
-            if node is None or node.is_removed or (was is not None and was.key != node.key):
-                self._cut(name, node)
+        self.changed.set()
+        for shown in self._door.inside:
+            node = self._nodes.get(shown.name)
+            if node is None or node.is_removed or node.key != shown.key:
+                self._cut(shown, node)
 
     async def remove(self, name: str, decided_ms: int) -> None:
         """The board has decided so; a node that joined later is another matter."""
@@ -156,17 +162,20 @@ class Members:
         if decided_ms is not None and concerns(decided_ms, shown.begins_ms):
             # Of a recovered registry the roll may be lost, and the log is not.
             raise removed(shown.name, BOARD)
+        if await self._clerk.run(self._is_removed_key, shown.key):
+            raise removed(shown.name, ADMINISTRATOR)
         names = names_of(certificate).texts
         node = Node(shown.name, shown.key, Role.MIRROR, "", names, self._clock())
         await self._clerk.run(self._roll.put, node)
         _log.warning("node.adopted", node=shown.name, names=names)
         await self.refresh()
 
-    def _cut(self, name: str, node: Node | None) -> None:
+    def _cut(self, shown: Shown, node: Node | None) -> None:
+        name = shown.name
         gone = node or Node(name, b"", Role.MIRROR, "", (), 0)
         reason = (
             removed(name, gone.removed_by)
             if node is None or node.is_removed
             else NotAdmittedError(f"{name} has joined anew, with another key", is_known=True)
         )
-        self._door.cut(name, reason, gone.removed_by)
+        self._door.cut(shown, reason, gone.removed_by)

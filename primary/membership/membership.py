@@ -17,9 +17,12 @@ from primary.log_signer import LogSigner
 from primary.membership.members import Members
 from primary.membership.own_certificate import OwnCertificate
 from primary.membership.reception import Reception, Sources
+from primary.membership.removed_keys import RemovedKeys, Submit
 from primary.membership.roll import Roll
 from primary.metrics import PrimaryMetrics
 from primary.settings import PrimarySettings
+from primary.store.reader import Reader
+from registry.kinds import Kind
 
 _log = get_logger("members")
 
@@ -33,11 +36,24 @@ class Membership:
         files: IdentityFiles,
         signer: LogSigner,
         metrics: PrimaryMetrics,
+        *,
+        reader: Reader,
+        submit: Submit,
     ) -> None:
+        """`reader` and `submit` are the log's."""
         self._roll = Roll(settings.store_url)
         self._clerk = Workers("members")
         self.cosigners = CosignerKeys(settings.cosigners_dir, settings.origin)
-        self.members = Members(self._roll, self._clerk, clock_ms, lambda: signer.board.removals)
+        self.members = Members(
+            self._roll,
+            self._clerk,
+            clock_ms,
+            lambda: signer.board.removals,
+            lambda key: reader.get(Kind.REMOVED_KEY, key) is not None,
+        )
+        self._removed_keys = RemovedKeys(
+            self._roll, self._clerk, reader, submit, self.members.changed
+        )
         self.reception = Reception(
             Sources(
                 settings,
@@ -58,7 +74,7 @@ class Membership:
 
     async def run(self) -> None:
         """Until it is cancelled."""
-        await asyncio.gather(self.members.run(), self.own.run())
+        await asyncio.gather(self.members.run(), self._removed_keys.run(), self.own.run())
 
     def close(self) -> None:
         """Ends its thread and connections; after `run` has ended."""

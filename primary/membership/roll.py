@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
+from operator import itemgetter
 from typing import Any, Final
 
 from sqlalchemy import Connection, delete, insert, select, update
 
+from node.doorkeeper import BOARD
 from primary.membership.judging import UsedTwiceError
 from primary.membership.values import Node, Role, Ticket
 from primary.store.database import Database
-from primary.store.schema import join_tokens, membership, nodes
+from primary.store.schema import former_keys, join_tokens, membership, nodes
 from registry.errors import Problem
 
 # As a token is found in a list by eye.
@@ -28,6 +30,18 @@ class Edition:
 
     version: int
     adopt_until_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Nodes' keys, by their digests: whose may follow, and since when others may no more.
+
+    Times in milliseconds since 1970. Whom the board removed is in neither, unless its name has
+    joined with another key since: the log has the board's decision.
+    """
+
+    admitted: Mapping[bytes, Node]
+    removed: Mapping[bytes, int]
 
 
 # From what is known, by name: the ticket as it is to be, and the node.
@@ -61,6 +75,17 @@ class Roll:
         """The node of this name."""
         with self._database.reading() as connection:
             return _find(connection, name)
+
+    def keys(self) -> Keys:
+        """All that there ever were; a removed key that another name has is admitted."""
+        with self._database.reading() as connection:
+            former = [(row.key, row.removed_ms) for row in connection.execute(select(former_keys))]
+            them = [_node(row) for row in connection.execute(select(nodes))]
+        them.sort(key=lambda node: node.joined_ms)
+        admitted = {node.key: node for node in them if not node.is_removed}
+        gone = [(n.key, n.removed_ms) for n in them if n.is_removed and n.removed_by != BOARD]
+        removed = dict(sorted([*former, *gone], key=itemgetter(1)))
+        return Keys(admitted, {k: at for k, at in removed.items() if k and k not in admitted})
 
     def put(self, node: Node) -> None:
         """Takes a node in, in place of one of its name."""
@@ -154,9 +179,18 @@ def _find(connection: Connection, name: str) -> Node | None:
 
 
 def _put(connection: Connection, node: Node) -> None:
+    before = _find(connection, node.name)
+    if before is not None and before.key not in (b"", node.key):
+        _keep(connection, before.key, before.removed_ms or node.joined_ms)
     connection.execute(delete(nodes).where(nodes.c.name == node.name))
     connection.execute(insert(nodes), _row(node))
     connection.execute(update(membership).values(version=membership.c.version + 1))
+
+
+def _keep(connection: Connection, key: bytes, removed_ms: int) -> None:
+    """Knows a key that its name has no more; certificates of it may be good for long."""
+    connection.execute(delete(former_keys).where(former_keys.c.key == key))
+    connection.execute(insert(former_keys), {"key": key, "removed_ms": removed_ms})
 
 
 def _put_ticket(connection: Connection, ticket: Ticket) -> None:

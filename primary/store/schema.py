@@ -277,6 +277,15 @@ nodes: Final = Table(
     sqlite_with_rowid=False,
 )
 
+# Keys that names of the table above had before they joined with others.
+former_keys: Final = Table(
+    "former_keys",
+    metadata,
+    Column("key", LargeBinary, primary_key=True),
+    Column("removed_ms", COUNTER, nullable=False),
+    sqlite_with_rowid=False,
+)
+
 # Permissions to join, each good for one node; the secret itself is only in the token.
 join_tokens: Final = Table(
     "join_tokens",

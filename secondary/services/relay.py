@@ -6,7 +6,7 @@ import asyncio
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -28,14 +28,16 @@ from node.tls import renewed_server_credentials
 from node.workers import READ_THREADS, Workers
 from registry.batch import Batch
 from registry.checkpoint import Checkpoint
+from registry.kinds import Kind
 from registry.merkle import CompactRange
-from registry.replay import VerifiedBatch
+from registry.removed_key import removed_state_key
+from registry.replay import VerifiedBatch, VerifiedChange
 from registry.root_chain import RootChain
 from registry.wire.v1 import replication_pb2 as pb
 from secondary.audience import Audience
 from secondary.log_entries import LogEntries
 from secondary.log_tiles import LogTiles
-from secondary.relay_gate import RelayGate
+from secondary.relay_gate import RelayGate, Removals
 from secondary.relay_log import RelayHistory, RelayLog, RelayTiles
 from secondary.replica import Replica
 from secondary.sections import RelaySettings
@@ -84,6 +86,9 @@ class Relay(Audience):
         )
         self.log = RelayLog(limits, settings.kept_bytes, path)
         self._gate = RelayGate(_clock_ms)
+        # Of the replica that is followed with, and as the gate was told; None: nothing is held.
+        self._holds: Callable[[bytes], bool] = lambda _: False
+        self._removals: Mapping[str, int] | None = None
         self._loop = asyncio.new_event_loop()
         self._ending = asyncio.Event()
         self._listening: list[Endpoint | BaseException] = []
@@ -108,18 +113,30 @@ class Relay(Audience):
 
     def opened(self, replica: Replica) -> None:
         """Go on from what is held now."""
-        self._tell(self._gate.know, replica.board.removals)
+        self._holds = replica.holds
+        self._removals = replica.board.removals if replica.size else None
+        self._tell_removals()
         self._tell(self._replace, replica.compact_range, replica.checkpoint)
 
     def stored(self, batch: Batch, verified: VerifiedBatch) -> None:
         """Pass the batch on, unless to whom it removes."""
-        if verified.board is not None:
-            self._tell(self._gate.know, verified.board.removals)
+        names = verified.board.removals if verified.board is not None else {}
+        if names is not self._removals or any(map(_is_of_a_key, verified.changes)):
+            self._removals = names
+            self._tell_removals()
         self._tell(self.log.grow, batch, verified.compact_range.root())
 
     def fresh(self, note: bytes, checkpoint: Checkpoint) -> None:
         """Pass that on."""
         self._tell(self._freshen, note, checkpoint.size)
+
+    def _tell_removals(self) -> None:
+        names = self._removals
+        if names is None:
+            self._tell(self._gate.know, None)
+            return
+        holds = self._holds
+        self._tell(self._gate.know, Removals(names, lambda key: holds(removed_state_key(key))))
 
     def _replace(self, position: CompactRange, checkpoint: bytes) -> None:
         self.log.replace(position, checkpoint)
@@ -175,6 +192,10 @@ class Relay(Audience):
 
 def _clock_ms() -> int:
     return time.time_ns() // 1_000_000
+
+
+def _is_of_a_key(change: VerifiedChange) -> bool:
+    return change.entry.kind == Kind.REMOVED_KEY
 
 
 def _no_reports() -> grpc.RpcMethodHandler[

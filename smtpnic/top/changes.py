@@ -29,7 +29,11 @@ def describe(index: int, data: bytes) -> ChangeView | None:
     if entry.kind == Kind.STATE:
         return None
     kind = Kind(entry.kind).name.lower() if entry.kind in list(Kind) else f"kind {entry.kind}"
-    verb = "removed" if entry.operation is Operation.DELETE else "put"
+    is_put = entry.operation is Operation.PUT
+    if entry.kind == Kind.REMOVED_KEY:
+        verb = "removed" if is_put else "may follow again"
+        return ChangeView(index, entry.time_ms, f"a node's key {_key(entry)} {verb}")
+    verb = "put" if is_put else "removed"
     return ChangeView(index, entry.time_ms, f"{kind} {_key(entry)} {verb}")
 
 

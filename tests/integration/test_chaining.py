@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import ssl
@@ -20,7 +21,15 @@ from registry.wire.v1 import replication_pb2 as pb
 from registry.wire.v1.replication_pb2_grpc import ReplicationStub
 from secondary.settings import SecondarySettings
 from tests.support.founder import decide
-from tests.support.joining import join, joined, make_token, node_channel, refusal
+from tests.support.joining import (
+    join,
+    joined,
+    make_token,
+    mirror_at,
+    node_channel,
+    primary,
+    refusal,
+)
 from tests.support.probe import QUICK, Probe
 from tests.support.registrant import Registrant, addresses, secure_channel
 from tests.support.wait import wait_until
@@ -84,15 +93,24 @@ def following(channel: grpc.Channel) -> pb.SubscribeRequest:
     return pb.SubscribeRequest(size=checkpoint.size, root_hash=checkpoint.root)
 
 
-def refused_at(cluster: Cluster, relay: str, node: Secondary) -> None:
-    """It is told that the board removed it, whatever it calls."""
+def refused_at(
+    cluster: Cluster, relay: str, node: Secondary, why: str = "removed by the board"
+) -> None:
+    """It is told why, whatever it calls."""
     with node_channel(cluster, node.directory, relay) as channel:
         for call, request in (
             (ReplicationStub(channel).GetCheckpoint, pb.GetCheckpointRequest()),
             (ReplicationStub(channel).GetRoots, pb.GetRootsRequest()),
         ):
             code, text = refusal(call, request)
-            assert (grpc.StatusCode.PERMISSION_DENIED, True) == (code, "by the board" in text)
+            assert (grpc.StatusCode.PERMISSION_DENIED, True) == (code, why in text)
+
+
+def let_in_at(cluster: Cluster, relay: str, node: Secondary) -> bool:
+    """Whether its calls are answered."""
+    with node_channel(cluster, node.directory, relay) as channel:
+        code, _ = refusal(ReplicationStub(channel).GetCheckpoint, pb.GetCheckpointRequest())
+        return code is grpc.StatusCode.OK
 
 
 @contextmanager
@@ -230,6 +248,79 @@ def test_who_is_removed_is_cut_off_at_a_mirror_too(chain: Chain) -> None:
     assert (0, again.text) == (again.code, again.text)
     with node_channel(cluster, removed.directory, relay) as channel:
         assert ReplicationStub(channel).GetCheckpoint(pb.GetCheckpointRequest()).checkpoint
+
+
+BY_OPERATOR = "was removed by the primary's operator"
+
+
+def test_whom_the_administrator_removed_is_cut_off_at_every_mirror(chain: Chain) -> None:
+    """Which reads it in the log: its streams end within a minute, at the mirror and at the one
+    behind, its calls are refused, also by a mirror that restarts while the primary is away; others
+    go on. Let in again by the administrator, it is let in there too."""
+    cluster, relays = chain.cluster, [chain.relay_of(one) for one in (chain.first, chain.second)]
+    for one in (chain.second, chain.third):
+        chain.start(one)
+    removed = joined(cluster, "passing-3", 63)
+    with ExitStack() as stack:
+        streams = []
+        for relay in relays:
+            channel = stack.enter_context(node_channel(cluster, removed.directory, relay))
+            asked = following(channel)
+            streams.append(ReplicationStub(channel).Subscribe(asked, timeout=SECONDS))
+            assert next(iter(streams[-1])).freshness
+        primary(cluster, "node", "remove", "passing-3")
+        primary(cluster, "node", "remove", chain.third.name)
+        started = time.monotonic()
+        for stream in streams:
+            with pytest.raises(grpc.RpcError, match=f"passing-3 {BY_OPERATOR}"):
+                for _ in stream:
+                    pass
+        assert time.monotonic() - started < CUT_SECONDS
+    wait_until(
+        lambda: f"{chain.third.name} {BY_OPERATOR}" in Probe(chain.third).status().advice,
+        seconds=CUT_SECONDS,
+        what=f"advice; {Probe(chain.third).status()}",
+    )
+    assert Probe(chain.first).events("node.cut", node="passing-3", by="administrator")
+    for relay in relays:
+        refused_at(cluster, relay, removed, BY_OPERATOR)
+    chain.wait_answered(chain.register(), chain.first, chain.second)
+
+    cluster.primary.stop()
+    chain.first.process.stop()
+    chain.start(chain.first)
+    wait_until(
+        lambda: let_in_at(cluster, relays[0], chain.second), seconds=SECONDS, what="the second"
+    )
+    refused_at(cluster, relays[0], removed, BY_OPERATOR)
+    refused_at(cluster, relays[0], chain.third, BY_OPERATOR)
+    cluster.start_primary()
+
+    for each in (removed, chain.third):
+        primary(cluster, "node", "add", str(each.directory / "node.pem"))
+    for relay in relays:
+        wait_until(
+            lambda relay=relay: let_in_at(cluster, relay, removed),  # type: ignore[misc]
+            seconds=SECONDS,
+            what=f"passing-3 at {relay}",
+        )
+    chain.wait_answered(chain.register(), chain.first, chain.second, chain.third)
+
+
+def test_a_key_that_was_taken_is_of_no_use_at_a_mirror(chain: Chain) -> None:
+    """The name joins anew, with another key: that is let in, a copy of the key before is not."""
+    cluster, relay = chain.cluster, chain.relay_of(chain.first)
+    rightful = joined(cluster, "passing-4", 64)
+    thief = mirror_at(cluster, "passing-4-copy", rightful.address)
+    shutil.copytree(rightful.directory, thief.directory)
+    assert let_in_at(cluster, relay, thief)
+    primary(cluster, "node", "remove", "passing-4")
+    token = make_token(cluster, "passing-4", rightful.address)
+    again = join(token, rightful.directory, "--again")
+    assert (0, again.text) == (again.code, again.text)
+    wait_until(lambda: not let_in_at(cluster, relay, thief), seconds=CUT_SECONDS, what="the copy")
+    refused_at(cluster, relay, thief, BY_OPERATOR)
+    assert let_in_at(cluster, relay, rightful)
 
 
 def test_one_address_does_not_take_every_place_at_a_mirror(chain: Chain) -> None:

@@ -50,6 +50,7 @@ def test_state_keys_are_unique_among_kinds(one: Entry, other: Entry) -> None:
         (Kind.REGISTRATION, bytes(5)),
         (Kind.STATE, b"k"),
         (Kind.MEMBER, b""),
+        (Kind.REMOVED_KEY, bytes(31)),
         (200, bytes(256)),
     ],
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Container, Mapping
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -53,13 +53,20 @@ def with_members(
     url: str,
     scenario: Callable[[Members, Roll], Awaitable[None]],
     removals: Mapping[str, int] | None = None,
+    removed_keys: Container[bytes] = (),
 ) -> None:
-    """Runs a scenario with the members of a roll, and what the board has removed."""
+    """Runs a scenario with the members of a roll, and what the log says was removed."""
 
     async def run() -> None:
         clerk = Workers("clerk")
         with closing(Roll(url)) as roll, closing(clerk):
-            members = Members(roll, clerk, lambda: NOW_MS, lambda: removals or {})
+            members = Members(
+                roll,
+                clerk,
+                lambda: NOW_MS,
+                lambda: removals or {},
+                lambda key: key in removed_keys,
+            )
             await asyncio.wait_for(scenario(members, roll), SECONDS)
 
     asyncio.run(run())
@@ -201,6 +208,17 @@ def test_whom_the_board_removed_is_not_taken_in_where_the_roll_was_lost(url: str
         await members.enter(later, FOLLOW)
 
     with_members(url, scenario, {"alpha": NOW_MS - 1})
+
+
+def test_a_removed_key_is_not_taken_in_where_the_roll_was_lost(url: str) -> None:
+    """The log knows what the administrator did; another key of the name is let in."""
+
+    async def scenario(members: Members, roll: Roll) -> None:
+        roll.adopt_until(NOW_MS + 1)
+        assert "known: alpha was removed by the primary's" in await refused(members, ALPHA)
+        await members.enter(COPY, FOLLOW)
+
+    with_members(url, scenario, removed_keys={show(ALPHA).key})
 
 
 def test_a_token_is_used_up_with_the_node_that_it_let_in(url: str) -> None:

@@ -78,7 +78,9 @@ def with_desk(settings: PrimarySettings, scenario: Callable[[Desk], Awaitable[No
     async def run() -> None:
         clerk, refusals = Workers("clerk"), list[str]()
         with closing(Roll(settings.store_url)) as roll, closing(clerk):
-            members = Members(roll, clerk, lambda: desk.now_ms, lambda: desk.removals)
+            members = Members(
+                roll, clerk, lambda: desk.now_ms, lambda: desk.removals, lambda _: False
+            )
             sources = Sources(
                 settings,
                 roll,

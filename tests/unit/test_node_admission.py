@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import io
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import grpc
 import pytest
@@ -16,7 +17,8 @@ from grpc import aio
 
 from node import admission
 from node.admission import client_address, peer_address
-from node.gate import Gate, NotAdmittedError, Visit, Visits
+from node.certificates import Shown
+from node.gate import Gate, GateClosedError, NotAdmittedError, Visit, Visits
 from node.listener import Capacity, Listener, Service
 from node.logging import configure
 
@@ -155,17 +157,25 @@ def test_a_client_is_its_address(peer: str, client: str) -> None:
     assert client == client_address(peer)
 
 
+ONE: Final = Shown(
+    "one", bytes(32), datetime(2026, 1, 1, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC), bytes(32)
+)
+
+
 class _Gate:
     """Knows everybody as one, and lets them echo and stream."""
 
     def __init__(self) -> None:
         self.visits = Visits()
+        self.is_closed = False
 
     async def enter(self, certificate: bytes, method: str) -> Visit:
         assert b"" == certificate
+        if self.is_closed:
+            raise GateClosedError("not known yet")
         if method.endswith("Fail"):
             raise NotAdmittedError("this is not yours", is_known=True)
-        return Visit(self.visits, "one")
+        return Visit(self.visits, ONE)
 
 
 def test_a_gate_lets_in_and_ends_what_it_let_in(path: str) -> None:
@@ -180,11 +190,23 @@ def test_a_gate_lets_in_and_ends_what_it_let_in(path: str) -> None:
         stream: Any = channel.unary_stream(f"/{NAME}/Forever")
         call = stream(b"")
         await call.read()
-        assert ["one"] == gate.visits.names
-        assert 1 == gate.visits.end("one", NotAdmittedError("you are out", is_known=False))
+        assert [ONE] == gate.visits.visitors
+        assert 1 == gate.visits.end(ONE, NotAdmittedError("you are out", is_known=False))
         assert grpc.StatusCode.UNAUTHENTICATED == await call.code()
         assert "you are out" == await call.details()
-        assert [] == gate.visits.names
+        assert [] == gate.visits.visitors
+
+    _run(path, scenario, gate)
+
+
+def test_who_comes_too_early_is_told_to_come_again(path: str) -> None:
+    """While it is not known who may call, nobody is let in, and nobody refused for good."""
+    gate = _Gate()
+    gate.is_closed = True
+
+    async def scenario(channel: aio.Channel) -> None:
+        early = await _ask(channel, "Echo", b"")
+        assert (grpc.StatusCode.UNAVAILABLE, "not known yet") == early
 
     _run(path, scenario, gate)
 

@@ -10,7 +10,7 @@ from rich.console import Console
 from registry.entry import Entry
 from registry.kinds import Kind, Operation
 from smtpnic.nodes import NodeState
-from smtpnic.top.changes import newest
+from smtpnic.top.changes import describe, newest
 from smtpnic.top.metrics import Reading, judge
 from smtpnic.top.screen import Moment
 
@@ -87,6 +87,17 @@ def test_changes_are_told_in_words_the_newest_first() -> None:
     assert [(10, "kind 99 01 put"), (9, "registration 192.0.2.1 removed")] == [
         (one.index, one.what) for one in found
     ]
+
+
+def test_a_removed_key_is_told_as_one() -> None:
+    """The log has an entry while it is removed, and that entry's end lets it follow again."""
+    told = [
+        view.what
+        for operation in (Operation.PUT, Operation.DELETE)
+        if (view := describe(7, entry(Kind.REMOVED_KEY, bytes(32), operation))) is not None
+    ]
+    zeros = "0" * 32
+    assert [f"a node's key {zeros} removed", f"a node's key {zeros} may follow again"] == told
 
 
 def test_the_layout_tells_all_of_it() -> None:

@@ -24,23 +24,23 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1aregistry/wire/v1/log.proto\x12\nsmtpnic.v1\"\x92\x01\n\x05\x45ntry\x12\x1e\n\x04kind\x18\x01 \x01(\x0e\x32\x10.smtpnic.v1.Kind\x12\x0b\n\x03key\x18\x02 \x01(\x0c\x12(\n\toperation\x18\x03 \x01(\x0e\x32\x15.smtpnic.v1.Operation\x12\x10\n\x08\x63ritical\x18\x04 \x01(\x08\x12\x0f\n\x07time_ms\x18\x05 \x01(\x04\x12\x0f\n\x07payload\x18\x06 \x01(\x0c\"E\n\nCommitment\x12\'\n\x05\x66ield\x18\x01 \x01(\x0e\x32\x18.smtpnic.v1.ContactField\x12\x0e\n\x06\x64igest\x18\x02 \x01(\x0c\"O\n\x07Opening\x12\'\n\x05\x66ield\x18\x01 \x01(\x0e\x32\x18.smtpnic.v1.ContactField\x12\x0c\n\x04salt\x18\x02 \x01(\x0c\x12\r\n\x05value\x18\x03 \x01(\t\"m\n\x06Holder\x12\"\n\x06status\x18\x01 \x01(\x0e\x32\x12.smtpnic.v1.Status\x12\x12\n\ncreated_ms\x18\x02 \x01(\x04\x12+\n\x0b\x63ommitments\x18\x03 \x03(\x0b\x32\x16.smtpnic.v1.Commitment\"\x9f\x01\n\x0cRegistration\x12\x11\n\tholder_id\x18\x01 \x01(\x0c\x12\x0c\n\x04host\x18\x02 \x01(\t\x12\x0e\n\x06\x64omain\x18\x03 \x01(\t\x12\"\n\x06status\x18\x04 \x01(\x0e\x32\x12.smtpnic.v1.Status\x12\x15\n\rregistered_ms\x18\x05 \x01(\x04\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12\x13\n\x0bverified_ms\x18\x07 \x01(\x04\"\x95\x01\n\x06Member\x12\x10\n\x08operator\x18\x01 \x01(\t\x12\x0e\n\x06region\x18\x02 \x01(\t\x12\x11\n\taddresses\x18\x03 \x03(\x0c\x12\x0c\n\x04nsid\x18\x04 \x01(\t\x12(\n\x06status\x18\x05 \x01(\x0e\x32\x18.smtpnic.v1.MemberStatus\x12\x0e\n\x06places\x18\x06 \x03(\t\x12\x0e\n\x06reason\x18\x07 \x01(\t\"C\n\x05State\x12\x11\n\tlive_keys\x18\x01 \x01(\x04\x12\x12\n\nstate_root\x18\x02 \x01(\x0c\x12\x13\n\x0bzone_serial\x18\x03 \x01(\r\"C\n\x0bLoggedEntry\x12\r\n\x05\x65ntry\x18\x01 \x01(\x0c\x12%\n\x08openings\x18\x02 \x03(\x0b\x32\x13.smtpnic.v1.Opening\"M\n\x06Record\x12\r\n\x05index\x18\x01 \x01(\x04\x12\r\n\x05\x65ntry\x18\x02 \x01(\x0c\x12%\n\x08openings\x18\x03 \x03(\x0b\x32\x13.smtpnic.v1.Opening\"T\n\x05\x42\x61tch\x12\r\n\x05start\x18\x01 \x01(\x04\x12(\n\x07\x65ntries\x18\x02 \x03(\x0b\x32\x17.smtpnic.v1.LoggedEntry\x12\x12\n\ncheckpoint\x18\x03 \x01(\x0c\"J\n\x0bSignedState\x12\x12\n\ncheckpoint\x18\x01 \x01(\x0c\x12\x13\n\x0bstate_entry\x18\x02 \x01(\x0c\x12\x12\n\naudit_path\x18\x03 \x03(\x0c\".\n\nStateProof\x12\x0e\n\x06\x62ucket\x18\x01 \x01(\x0c\x12\x10\n\x08siblings\x18\x02 \x03(\x0c\"`\n\x0eSnapshotHeader\x12&\n\x05state\x18\x01 \x01(\x0b\x32\x17.smtpnic.v1.SignedState\x12\x15\n\rcompact_range\x18\x02 \x03(\x0c\x12\x0f\n\x07records\x18\x03 \x01(\x04\"Z\n\x06\x43ursor\x12&\n\x05state\x18\x01 \x01(\x0b\x32\x17.smtpnic.v1.SignedState\x12\x15\n\rcompact_range\x18\x02 \x03(\x0c\x12\x11\n\tfreshness\x18\x03 \x01(\x0c\"%\n\x06Notice\x12\x0c\n\x04\x66ork\x18\x01 \x01(\x0c\x12\r\n\x05\x61head\x18\x02 \x01(\x0c*\x98\x01\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x0f\n\x0bKIND_HOLDER\x10\x01\x12\x15\n\x11KIND_REGISTRATION\x10\x02\x12\x0f\n\x0bKIND_MEMBER\x10\x03\x12\r\n\tKIND_ROOT\x10\x04\x12\x0f\n\x0bKIND_POLICY\x10\x05\x12\x11\n\rKIND_DECISION\x10\x06\x12\x0e\n\nKIND_STATE\x10\x07*O\n\tOperation\x12\x19\n\x15OPERATION_UNSPECIFIED\x10\x00\x12\x11\n\rOPERATION_PUT\x10\x01\x12\x14\n\x10OPERATION_DELETE\x10\x02*l\n\x06Status\x12\x16\n\x12STATUS_UNSPECIFIED\x10\x00\x12\x0e\n\nSTATUS_NEW\x10\x01\x12\x11\n\rSTATUS_ACTIVE\x10\x02\x12\x11\n\rSTATUS_LAPSED\x10\x03\x12\x14\n\x10STATUS_SUSPENDED\x10\x04*\x9d\x01\n\x0c\x43ontactField\x12\x1d\n\x19\x43ONTACT_FIELD_UNSPECIFIED\x10\x00\x12\x16\n\x12\x43ONTACT_FIELD_NAME\x10\x01\x12 \n\x1c\x43ONTACT_FIELD_POSTAL_ADDRESS\x10\x02\x12\x17\n\x13\x43ONTACT_FIELD_EMAIL\x10\x03\x12\x1b\n\x17\x43ONTACT_FIELD_TELEPHONE\x10\x04*d\n\x0cMemberStatus\x12\x1d\n\x19MEMBER_STATUS_UNSPECIFIED\x10\x00\x12\x1a\n\x16MEMBER_STATUS_ADMITTED\x10\x01\x12\x19\n\x15MEMBER_STATUS_DRAINED\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1aregistry/wire/v1/log.proto\x12\nsmtpnic.v1\"\x92\x01\n\x05\x45ntry\x12\x1e\n\x04kind\x18\x01 \x01(\x0e\x32\x10.smtpnic.v1.Kind\x12\x0b\n\x03key\x18\x02 \x01(\x0c\x12(\n\toperation\x18\x03 \x01(\x0e\x32\x15.smtpnic.v1.Operation\x12\x10\n\x08\x63ritical\x18\x04 \x01(\x08\x12\x0f\n\x07time_ms\x18\x05 \x01(\x04\x12\x0f\n\x07payload\x18\x06 \x01(\x0c\"E\n\nCommitment\x12\'\n\x05\x66ield\x18\x01 \x01(\x0e\x32\x18.smtpnic.v1.ContactField\x12\x0e\n\x06\x64igest\x18\x02 \x01(\x0c\"O\n\x07Opening\x12\'\n\x05\x66ield\x18\x01 \x01(\x0e\x32\x18.smtpnic.v1.ContactField\x12\x0c\n\x04salt\x18\x02 \x01(\x0c\x12\r\n\x05value\x18\x03 \x01(\t\"m\n\x06Holder\x12\"\n\x06status\x18\x01 \x01(\x0e\x32\x12.smtpnic.v1.Status\x12\x12\n\ncreated_ms\x18\x02 \x01(\x04\x12+\n\x0b\x63ommitments\x18\x03 \x03(\x0b\x32\x16.smtpnic.v1.Commitment\"\x9f\x01\n\x0cRegistration\x12\x11\n\tholder_id\x18\x01 \x01(\x0c\x12\x0c\n\x04host\x18\x02 \x01(\t\x12\x0e\n\x06\x64omain\x18\x03 \x01(\t\x12\"\n\x06status\x18\x04 \x01(\x0e\x32\x12.smtpnic.v1.Status\x12\x15\n\rregistered_ms\x18\x05 \x01(\x04\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12\x13\n\x0bverified_ms\x18\x07 \x01(\x04\"\x95\x01\n\x06Member\x12\x10\n\x08operator\x18\x01 \x01(\t\x12\x0e\n\x06region\x18\x02 \x01(\t\x12\x11\n\taddresses\x18\x03 \x03(\x0c\x12\x0c\n\x04nsid\x18\x04 \x01(\t\x12(\n\x06status\x18\x05 \x01(\x0e\x32\x18.smtpnic.v1.MemberStatus\x12\x0e\n\x06places\x18\x06 \x03(\t\x12\x0e\n\x06reason\x18\x07 \x01(\t\" \n\nRemovedKey\x12\x12\n\nremoved_ms\x18\x01 \x01(\x04\"C\n\x05State\x12\x11\n\tlive_keys\x18\x01 \x01(\x04\x12\x12\n\nstate_root\x18\x02 \x01(\x0c\x12\x13\n\x0bzone_serial\x18\x03 \x01(\r\"C\n\x0bLoggedEntry\x12\r\n\x05\x65ntry\x18\x01 \x01(\x0c\x12%\n\x08openings\x18\x02 \x03(\x0b\x32\x13.smtpnic.v1.Opening\"M\n\x06Record\x12\r\n\x05index\x18\x01 \x01(\x04\x12\r\n\x05\x65ntry\x18\x02 \x01(\x0c\x12%\n\x08openings\x18\x03 \x03(\x0b\x32\x13.smtpnic.v1.Opening\"T\n\x05\x42\x61tch\x12\r\n\x05start\x18\x01 \x01(\x04\x12(\n\x07\x65ntries\x18\x02 \x03(\x0b\x32\x17.smtpnic.v1.LoggedEntry\x12\x12\n\ncheckpoint\x18\x03 \x01(\x0c\"J\n\x0bSignedState\x12\x12\n\ncheckpoint\x18\x01 \x01(\x0c\x12\x13\n\x0bstate_entry\x18\x02 \x01(\x0c\x12\x12\n\naudit_path\x18\x03 \x03(\x0c\".\n\nStateProof\x12\x0e\n\x06\x62ucket\x18\x01 \x01(\x0c\x12\x10\n\x08siblings\x18\x02 \x03(\x0c\"`\n\x0eSnapshotHeader\x12&\n\x05state\x18\x01 \x01(\x0b\x32\x17.smtpnic.v1.SignedState\x12\x15\n\rcompact_range\x18\x02 \x03(\x0c\x12\x0f\n\x07records\x18\x03 \x01(\x04\"Z\n\x06\x43ursor\x12&\n\x05state\x18\x01 \x01(\x0b\x32\x17.smtpnic.v1.SignedState\x12\x15\n\rcompact_range\x18\x02 \x03(\x0c\x12\x11\n\tfreshness\x18\x03 \x01(\x0c\"%\n\x06Notice\x12\x0c\n\x04\x66ork\x18\x01 \x01(\x0c\x12\r\n\x05\x61head\x18\x02 \x01(\x0c*\xae\x01\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x0f\n\x0bKIND_HOLDER\x10\x01\x12\x15\n\x11KIND_REGISTRATION\x10\x02\x12\x0f\n\x0bKIND_MEMBER\x10\x03\x12\r\n\tKIND_ROOT\x10\x04\x12\x0f\n\x0bKIND_POLICY\x10\x05\x12\x11\n\rKIND_DECISION\x10\x06\x12\x0e\n\nKIND_STATE\x10\x07\x12\x14\n\x10KIND_REMOVED_KEY\x10\x08*O\n\tOperation\x12\x19\n\x15OPERATION_UNSPECIFIED\x10\x00\x12\x11\n\rOPERATION_PUT\x10\x01\x12\x14\n\x10OPERATION_DELETE\x10\x02*l\n\x06Status\x12\x16\n\x12STATUS_UNSPECIFIED\x10\x00\x12\x0e\n\nSTATUS_NEW\x10\x01\x12\x11\n\rSTATUS_ACTIVE\x10\x02\x12\x11\n\rSTATUS_LAPSED\x10\x03\x12\x14\n\x10STATUS_SUSPENDED\x10\x04*\x9d\x01\n\x0c\x43ontactField\x12\x1d\n\x19\x43ONTACT_FIELD_UNSPECIFIED\x10\x00\x12\x16\n\x12\x43ONTACT_FIELD_NAME\x10\x01\x12 \n\x1c\x43ONTACT_FIELD_POSTAL_ADDRESS\x10\x02\x12\x17\n\x13\x43ONTACT_FIELD_EMAIL\x10\x03\x12\x1b\n\x17\x43ONTACT_FIELD_TELEPHONE\x10\x04*d\n\x0cMemberStatus\x12\x1d\n\x19MEMBER_STATUS_UNSPECIFIED\x10\x00\x12\x1a\n\x16MEMBER_STATUS_ADMITTED\x10\x01\x12\x19\n\x15MEMBER_STATUS_DRAINED\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'registry.wire.v1.log_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_KIND']._serialized_start=1425
-  _globals['_KIND']._serialized_end=1577
-  _globals['_OPERATION']._serialized_start=1579
-  _globals['_OPERATION']._serialized_end=1658
-  _globals['_STATUS']._serialized_start=1660
-  _globals['_STATUS']._serialized_end=1768
-  _globals['_CONTACTFIELD']._serialized_start=1771
-  _globals['_CONTACTFIELD']._serialized_end=1928
-  _globals['_MEMBERSTATUS']._serialized_start=1930
-  _globals['_MEMBERSTATUS']._serialized_end=2030
+  _globals['_KIND']._serialized_start=1459
+  _globals['_KIND']._serialized_end=1633
+  _globals['_OPERATION']._serialized_start=1635
+  _globals['_OPERATION']._serialized_end=1714
+  _globals['_STATUS']._serialized_start=1716
+  _globals['_STATUS']._serialized_end=1824
+  _globals['_CONTACTFIELD']._serialized_start=1827
+  _globals['_CONTACTFIELD']._serialized_end=1984
+  _globals['_MEMBERSTATUS']._serialized_start=1986
+  _globals['_MEMBERSTATUS']._serialized_end=2086
   _globals['_ENTRY']._serialized_start=43
   _globals['_ENTRY']._serialized_end=189
   _globals['_COMMITMENT']._serialized_start=191
@@ -53,22 +53,24 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REGISTRATION']._serialized_end=614
   _globals['_MEMBER']._serialized_start=617
   _globals['_MEMBER']._serialized_end=766
-  _globals['_STATE']._serialized_start=768
-  _globals['_STATE']._serialized_end=835
-  _globals['_LOGGEDENTRY']._serialized_start=837
-  _globals['_LOGGEDENTRY']._serialized_end=904
-  _globals['_RECORD']._serialized_start=906
-  _globals['_RECORD']._serialized_end=983
-  _globals['_BATCH']._serialized_start=985
-  _globals['_BATCH']._serialized_end=1069
-  _globals['_SIGNEDSTATE']._serialized_start=1071
-  _globals['_SIGNEDSTATE']._serialized_end=1145
-  _globals['_STATEPROOF']._serialized_start=1147
-  _globals['_STATEPROOF']._serialized_end=1193
-  _globals['_SNAPSHOTHEADER']._serialized_start=1195
-  _globals['_SNAPSHOTHEADER']._serialized_end=1291
-  _globals['_CURSOR']._serialized_start=1293
-  _globals['_CURSOR']._serialized_end=1383
-  _globals['_NOTICE']._serialized_start=1385
-  _globals['_NOTICE']._serialized_end=1422
+  _globals['_REMOVEDKEY']._serialized_start=768
+  _globals['_REMOVEDKEY']._serialized_end=800
+  _globals['_STATE']._serialized_start=802
+  _globals['_STATE']._serialized_end=869
+  _globals['_LOGGEDENTRY']._serialized_start=871
+  _globals['_LOGGEDENTRY']._serialized_end=938
+  _globals['_RECORD']._serialized_start=940
+  _globals['_RECORD']._serialized_end=1017
+  _globals['_BATCH']._serialized_start=1019
+  _globals['_BATCH']._serialized_end=1103
+  _globals['_SIGNEDSTATE']._serialized_start=1105
+  _globals['_SIGNEDSTATE']._serialized_end=1179
+  _globals['_STATEPROOF']._serialized_start=1181
+  _globals['_STATEPROOF']._serialized_end=1227
+  _globals['_SNAPSHOTHEADER']._serialized_start=1229
+  _globals['_SNAPSHOTHEADER']._serialized_end=1325
+  _globals['_CURSOR']._serialized_start=1327
+  _globals['_CURSOR']._serialized_end=1417
+  _globals['_NOTICE']._serialized_start=1419
+  _globals['_NOTICE']._serialized_end=1456
 # @@protoc_insertion_point(module_scope)

@@ -38,6 +38,8 @@ class _KindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Kind.ValueType],
     KIND_DECISION: _Kind.ValueType  # 6
     KIND_STATE: _Kind.ValueType  # 7
     """Closes a batch; has no key and is not part of the state it describes."""
+    KIND_REMOVED_KEY: _Kind.ValueType  # 8
+    """A node's key that the administrator removed; the entry is deleted when it may follow again."""
 
 class Kind(_Kind, metaclass=_KindEnumTypeWrapper): ...
 
@@ -50,6 +52,8 @@ KIND_POLICY: Kind.ValueType  # 5
 KIND_DECISION: Kind.ValueType  # 6
 KIND_STATE: Kind.ValueType  # 7
 """Closes a batch; has no key and is not part of the state it describes."""
+KIND_REMOVED_KEY: Kind.ValueType  # 8
+"""A node's key that the administrator removed; the entry is deleted when it may follow again."""
 Global___Kind: _TypeAlias = Kind  # noqa: Y015
 
 class _Operation:
@@ -147,7 +151,7 @@ class Entry(_message.Message):
     kind: Global___Kind.ValueType
     key: _builtins.bytes
     """Registration: 4 or 16 address bytes. Holder: its 16-byte identifier. Member: the mirror's
-    name. State: empty.
+    name. Removed key: the SHA-256 of its SubjectPublicKeyInfo. State: empty.
     """
     operation: Global___Operation.ValueType
     critical: _builtins.bool
@@ -342,6 +346,28 @@ class Member(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Member: _TypeAlias = Member  # noqa: Y015
+
+@_typing.final
+class RemovedKey(_message.Message):
+    """A node's key that may follow no more."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REMOVED_MS_FIELD_NUMBER: _builtins.int
+    removed_ms: _builtins.int
+    """When it was removed, in milliseconds since 1970-01-01T00:00:00Z."""
+    def __init__(
+        self,
+        *,
+        removed_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["removed_ms", b"removed_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RemovedKey: _TypeAlias = RemovedKey  # noqa: Y015
 
 @_typing.final
 class State(_message.Message):
