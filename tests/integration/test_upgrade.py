@@ -99,6 +99,27 @@ def verify(version: Version, mixed: MixedCluster, secondary: Secondary, address:
     return version.run("smtpnic", *arguments, env=mixed.cluster.cli_env)
 
 
+def test_an_older_mirror_passes_over_a_removed_key(old: Version, tmp_path: Path) -> None:
+    """Which it does not know: it follows on, and goes on with it as the new version."""
+    with MixedCluster(tmp_path / "c", NEW, (old,)) as mixed:
+        mixed.cluster.start_primary()
+        mixed.join()
+        mixed.primary("enroll", "passing", "--address=127.0.0.9", f"--out={tmp_path / 'passing'}")
+        mixed.primary("node", "remove", "passing")
+        log = mixed.cluster.primary.log
+        wait_until(lambda: "key.removed" in log.read_text(), seconds=SECONDS, what="the entry")
+        (secondary,) = mixed.secondaries
+        source = addresses()
+        with mixed.registrant() as registrant:
+            registered = [registrant.register(next(source)).address]
+            assert_right(mixed, registered)
+            assert_following(secondary)
+            upgrade(mixed, secondary)
+            registered.append(registrant.register(next(source)).address)
+            assert_right(mixed, registered)
+            assert_following(secondary)
+
+
 def test_upgrade_in_place_loses_nothing(old: Version, tmp_path: Path) -> None:
     """Mirrors go on with their data as the new version, one after another, then the primary with
     its own: nothing that was registered is lost, what is withdrawn stays so, and a mirror that is
