@@ -187,8 +187,12 @@ def host(
 def following(host: Host, *headings: str) -> Iterator[None]:
     """Within the block the page was followed so far; then back to what it was."""
     before = MAIN.read_text(encoding="utf-8")
-    for heading in headings:
+    *earlier, last = headings
+    for heading in earlier:
         host.follow(heading)
+        # It runs with these settings now, and has to take up what follows.
+        host.follow(CHECK)
+    host.follow(last)
     try:
         yield
     finally:
