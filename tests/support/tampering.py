@@ -24,7 +24,12 @@ from registry.errors import (
     VerificationError,
 )
 from registry.kinds import Kind, Operation
-from registry.limits import MAX_BATCH_BYTES, MAX_CHANGES_PER_BATCH, MAX_ENTRY_BYTES
+from registry.limits import (
+    MAX_BATCH_BYTES,
+    MAX_CHANGES_PER_BATCH,
+    MAX_ENTRY_BYTES,
+    MAX_OPENINGS_PER_ENTRY,
+)
 from registry.note import Signer
 from registry.replay import Replay
 from registry.wire.v1 import log_pb2
@@ -218,9 +223,9 @@ def oversized_batch(builder: LogBuilder) -> bytes:
 
 
 def too_many_openings(builder: LogBuilder) -> bytes:
-    """More openings than there are fields."""
+    """More openings than an entry may have."""
     message = builder.batch().to_message()
-    message.entries[0].openings.extend(list(message.entries[0].openings) * 2)
+    message.entries[0].openings.extend([message.entries[0].openings[0]] * MAX_OPENINGS_PER_ENTRY)
     return message.SerializeToString()
 
 
