@@ -37,7 +37,7 @@ from registry.contact import Commitment, Opening, check_opening
 from registry.entry import Entry
 from registry.errors import ForkError, ProofError, RootMismatchError, StateMismatchError
 from registry.holder import Holder
-from registry.kinds import ContactField, Kind
+from registry.kinds import Kind
 from registry.limits import HASH_BYTES
 from registry.merkle import CompactRange, leaf_hash
 from registry.registration import Registration
@@ -273,9 +273,9 @@ def _people(held: _Held, backup: Store | None) -> tuple[CommitRows, int, int]:
     """Accounts and contact: what mirrors have is public; the rest is the backup's, or lost."""
     rows, keys_lost, contacts_lost = CommitRows(), 0, 0
     keys = dict(backup.reader.management_keys()) if backup else {}
-    kept: dict[bytes, list[ContactRow]] = {}
-    for row in backup.reader.all_contacts() if backup else ():
-        kept.setdefault(row.holder_id, []).append(row)
+    kept: dict[bytes, list[Opening]] = {}
+    for holder_id, opening in backup.reader.all_contacts() if backup else ():
+        kept.setdefault(holder_id, []).append(opening)
     for holder_id, each in held.holders:
         key_hash = keys.get(holder_id)
         if key_hash is None:
@@ -298,7 +298,7 @@ def _contact(
     index: int,
     holder: Holder,
     openings: Sequence[Opening],
-    kept: Sequence[ContactRow],
+    kept: Sequence[Opening],
 ) -> list[ContactRow]:
     found = []
     public = {opening.field: opening for opening in openings}
@@ -312,10 +312,9 @@ def _contact(
     return found
 
 
-def _kept_opening(commitment: Commitment, kept: Sequence[ContactRow]) -> Opening | None:
+def _kept_opening(commitment: Commitment, kept: Sequence[Opening]) -> Opening | None:
     """What the backup has, if it is still what was committed to."""
-    for row in kept:
-        opening = Opening(ContactField(row.field), row.salt, row.value)
+    for opening in kept:
         if opening.field == commitment.field:
             try:
                 check_opening(commitment, opening)

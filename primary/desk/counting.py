@@ -50,13 +50,18 @@ class QuotaKeeper:
     async def check_server(self, subject: Subject, email: str) -> None:
         """Whether one more mail server has room, of a holder with this e-mail address.
 
-        Nothing else is counted as long as the caller lets nobody else in between.
+        Nothing else is counted as long as the caller lets nobody else in between. What the holder
+        has at that address already is not one more, though there are too many by now.
         """
         counts, run, address = self.book.counts, self.clerk.run, subject.address
         quotas = self.quotas
         domain, mailbox = registrable_domain(subject.domain), canonical_mailbox(email)
-        count = await run(counts.registrable, domain, address)
-        check_quota(quotas, Scope.DOMAIN, domain, count)
+        kept = await run(self.book.standings.get, address, subject.holder_id)
+        if kept is None or registrable_domain(kept.subject.domain) != domain:
+            count = await run(counts.registrable, domain, address)
+            check_quota(quotas, Scope.DOMAIN, domain, count)
+        if kept is not None:
+            return
         count = await run(counts.mailbox, mailbox, address)
         check_quota(quotas, Scope.EMAIL, mailbox, count)
         for network in ranges_of(address):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from random import Random
 from typing import Final
 
@@ -160,16 +162,27 @@ class Reviews:
             case Action.LAPSE:
                 # One after another: each counts those before it.
                 async with self._lapsing:
-                    return await self._lapse(standing, changed, version, findings)
+                    if await self._may_lapse(given_up=False):
+                        await self._lapse(standing, changed, version, findings)
+                        return None
+                return hold_back(changed, self._clock(), self._dice)
         return None
 
     async def give_up(
         self, standing: Standing, version: int, findings: Sequence[Finding]
     ) -> Standing | None:
-        """Lets lapse what did not show its address in its first week; as `visit`."""
-        changed = give_up(standing, self._clock(), self._dice)
+        """Lets lapse what did not show its address in its first week; as `visit`.
+
+        These have a day's number of their own, and what does not fit waits for another day: people
+        who give up are no sign of a fault here, and take nobody else's place.
+        """
+        now_ms = self._clock()
+        changed = give_up(standing, now_ms, self._dice)
         async with self._lapsing:
-            return await self._lapse(standing, changed, version, findings)
+            if await self._may_lapse(given_up=True):
+                await self._lapse(standing, changed, version, findings)
+                return None
+        return replace(standing, trial=changed.trial)
 
     async def _end(self, standing: Standing) -> None:
         """Nobody looks any more, and the holder is told so."""
@@ -203,17 +216,21 @@ class Reviews:
 
     async def _lapse(
         self, standing: Standing, changed: Standing, version: int, findings: Sequence[Finding]
-    ) -> Standing | None:
-        """Lets it lapse, if it may; as `visit`."""
-        now_ms = self._clock()
-        lapsed = await self._clerk.run(self._book.standings.lapsed_since, now_ms - DAY_MS)
-        registrations = await self._clerk.run(self._book.registered.number)
-        if not may_lapse(lapsed, registrations, self._board().lapses_at(now_ms / 1000)):
-            _log.error("lapses.held_back", lapsed=lapsed, registrations=registrations)
-            return hold_back(changed, now_ms, self._dice)
+    ) -> None:
         if await self.set_status(standing, version, Status.LAPSED, _reason(findings)):
             await self.keep(changed, await self._letter(Action.LAPSE, changed, findings))
-        return None
+
+    async def _may_lapse(self, *, given_up: bool) -> bool:
+        now_ms = self._clock()
+        since = partial(self._book.standings.lapsed_since, given_up=given_up)
+        lapsed = await self._clerk.run(since, now_ms - DAY_MS)
+        registrations = await self._clerk.run(self._book.registered.number)
+        if may_lapse(lapsed, registrations, self._board().lapses_at(now_ms / 1000)):
+            return True
+        _log.error(
+            "lapses.held_back", lapsed=lapsed, registrations=registrations, given_up=given_up
+        )
+        return False
 
     async def set_status(
         self, standing: Standing, version: int, status: Status, reason: str = ""

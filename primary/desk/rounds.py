@@ -227,7 +227,7 @@ class Rounds:
         if not await self._reviews.set_status(standing, version, Status.NEW):
             return self._put_off(standing)
         # What could not be shown meanwhile was not missed.
-        trial = replace(standing.trial, misses=0)
+        trial = Trial.begin(self._clock(), self._dice)
         sound = replace(standing, trial=trial, lapsed_ms=0, failed_days=0, failed_day=0)
         await self._reviews.keep(sound, None)
         return None

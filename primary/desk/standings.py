@@ -14,7 +14,7 @@ from primary.registering.judging import Subject
 from primary.registering.letters import Letter
 from primary.registering.owners import registrable_domain
 from primary.registering.reviewing import DAYS_TO_LAPSE
-from primary.registering.schedule import TRIAL_PROOFS, Trial
+from primary.registering.schedule import MISSES_TO_LAPSE, TRIAL_PROOFS, Trial
 from primary.registering.standing import Standing
 from primary.store.schema import records, standings
 from registry.address import Address
@@ -157,8 +157,9 @@ class Standings:
         with self._file.reading() as connection:
             return connection.scalar(query) or 0
 
-    def lapsed_since(self, since_ms: int) -> int:
-        """How many lapsed since then."""
+    def lapsed_since(self, since_ms: int, *, given_up: bool) -> int:
+        """How many lapsed since then: in their first week, not shown again; or the others."""
+        is_given_up = standings.c.misses == MISSES_TO_LAPSE
         query = (
             select(func.count())
             .select_from(standings)
@@ -166,6 +167,7 @@ class Standings:
                 # As the index has it.
                 standings.c.lapsed_ms > 0,
                 standings.c.lapsed_ms > since_ms,
+                is_given_up if given_up else ~is_given_up,
             )
         )
         with self._file.reading() as connection:

@@ -57,5 +57,15 @@ def is_broken(findings: Iterable[Finding]) -> bool:
 
 
 def broken_text(findings: Iterable[Finding]) -> str:
-    """What does not hold and how to mend it, as letters say it."""
-    return "\n".join(f"  {one.found}\n  {one.mend}" for one in broken(findings))
+    """What does not hold and how to mend it, as letters say it.
+
+    Of an address not what was found: its greeting may be by now of somebody else, who would write
+    into the registry's letters.
+    """
+    return "\n".join(f"  {_said(one)}\n  {one.mend}" for one in broken(findings))
+
+
+def _said(finding: Finding) -> str:
+    if finding.condition is Condition.ADDRESS:
+        return f"not found: {finding.expected}"
+    return finding.found

@@ -93,7 +93,9 @@ class Trial:
         if held:
             due_ms = max(now_ms, _due(self.started_ms, self.proofs + 1, dice))
             return Step.PROVED, Trial(self.started_ms, self.proofs + 1, due_ms, due_ms)
-        if known and now_ms >= self.due_ms + GRACE_MS:
+        # Not at the first look: who shows it by connecting needs a primary that runs.
+        is_missing = self.look_ms > self.due_ms
+        if known and is_missing and now_ms >= self.due_ms + GRACE_MS:
             misses = min(self.misses + 1, MISSES_TO_LAPSE)
             if misses == MISSES_TO_LAPSE:
                 return Step.GIVEN_UP, replace(self, misses=misses)

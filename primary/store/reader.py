@@ -29,7 +29,7 @@ from registry.address import Address
 from registry.batch import LoggedEntry, Record
 from registry.contact import Opening
 from registry.entry import MAX_KIND, state_key
-from registry.kinds import Kind
+from registry.kinds import ContactField, Kind
 from registry.limits import HASH_BYTES
 from registry.merkle import CompactRange, leaf_hash
 from registry.state import State
@@ -121,10 +121,18 @@ class Reader:
             query = select(accounts.c.holder_id, accounts.c.management_key_hash)
             return [(row[0], row[1]) for row in connection.execute(query)]
 
-    def all_contacts(self) -> list[ContactRow]:
-        """Every contact field, what is private included; for a recovery."""
+    def all_contacts(self) -> list[tuple[bytes, Opening]]:
+        """Every contact field by its holder, what is private included; for a recovery.
+
+        It reads the columns that every schema has: a backup is as old as it is.
+        """
+        c = contacts.c
+        query = select(c.holder_id, c.field, c.salt, c.value)
         with self._database.reading() as connection:
-            return [ContactRow(*row) for row in connection.execute(select(contacts))]
+            return [
+                (holder_id, Opening(ContactField(field), salt, value))
+                for holder_id, field, salt, value in connection.execute(query)
+            ]
 
     def first_size(self) -> int:
         """Where the entries in the database begin: 0, or where a recovered log goes on."""

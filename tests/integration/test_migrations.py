@@ -22,6 +22,7 @@ from lab.process import LabError, program, run
 from primary.settings import PrimarySettings
 from primary.store.database import Database
 from primary.store.schema import metadata
+from primary.store.store import Store
 from tests.support.registrant import Registrant, addresses, secure_channel
 
 Rows = dict[str, list[dict[str, Any]]]
@@ -177,6 +178,19 @@ def test_every_revision_becomes_this_one(
         elif name not in MADE_ANEW:
             assert [] == found[name], name
     assert "entries lead to the signed root" in founded.command("check", url=database_url)
+
+
+@pytest.mark.parametrize("revision", OLDER)
+def test_a_backup_of_every_revision_is_read_as_it_is(
+    founded: Founded, revision: str, database_url: str
+) -> None:
+    """SQLite and PostgreSQL: a recovery finds keys and contact in it, without a migration."""
+    founded.put_back(database_url, revision, founded.genuine)
+    with closing(Store(database_url)) as store:
+        assert len(founded.genuine["accounts"]) == len(store.reader.management_keys())
+        found = {(holder, opening.value) for holder, opening in store.reader.all_contacts()}
+    assert found
+    assert found == {(row["holder_id"], row["value"]) for row in founded.genuine["contacts"]}
 
 
 def test_what_is_counted_as_one_is_made_up_for(founded: Founded, database_url: str) -> None:

@@ -140,9 +140,17 @@ def test_what_is_international_is_read_as_it_is_written(
     register(world, address, written, mailbox)
 
     secondary = world.cluster.secondaries[0]
-    wait_until(lambda: host in secondary.ask_whois(address), seconds=SECONDS, what="WHOIS has it")
-    whois = secondary.ask_whois(address).splitlines()
-    values = {label: text.strip() for label, _, text in (line.partition(":") for line in whois)}
+
+    def values_in_whois() -> dict[str, str]:
+        lines = (line.partition(":") for line in secondary.ask_whois(address).splitlines())
+        return {label: text.strip() for label, _, text in lines}
+
+    values = wait_until(
+        lambda: found if "host" in (found := values_in_whois()) else None,
+        seconds=SECONDS,
+        what="WHOIS has it",
+    )
+    assert values is not None
     assert (values["host"], values["host-unicode"]) == (host, written)
     assert (values["domain"], values["domain-unicode"]) == (domain, written.partition(".")[2])
     assert values["contact"] == NAME

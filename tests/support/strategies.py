@@ -55,6 +55,7 @@ _KEY_LENGTHS: dict[int, st.SearchStrategy[int]] = {
     Kind.ROOT: st.just(8),
     Kind.DECISION: st.just(16),
     Kind.STATE: st.just(0),
+    Kind.REMOVED_KEY: st.just(32),
 }
 
 

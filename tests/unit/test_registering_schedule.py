@@ -70,11 +70,26 @@ def test_a_proof_may_be_late_for_a_day() -> None:
     assert (step, proved.started_ms) == (Step.PROVED, NOW)
 
 
+def miss(trial: Trial, dice: Random) -> tuple[Step, Trial]:
+    """Nothing is shown when it is due, nor a day later."""
+    _, waiting = trial.look(trial.due_ms, held=False, known=True, dice=dice)
+    return waiting.look(trial.due_ms + GRACE_MS, held=False, known=True, dice=dice)
+
+
+def test_a_first_look_that_comes_late_is_no_miss() -> None:
+    """A registry that was away for days lets whoever connects to it show the address first."""
+    dice, trial = Random(1), Trial.begin(NOW, Random(1))
+    step, waiting = trial.look(trial.due_ms + 3 * GRACE_MS, held=False, known=True, dice=dice)
+    assert (step, waiting.misses) == (Step.WAIT, 0)
+    step, _ = waiting.look(waiting.look_ms, held=False, known=True, dice=dice)
+    assert step is Step.RESTARTED
+
+
 def test_without_a_proof_for_a_day_the_week_begins_again() -> None:
     """A dynamic address that was lost never becomes active."""
     dice = Random(1)
     trial = Trial.begin(NOW, dice)
-    step, again = trial.look(trial.due_ms + GRACE_MS, held=False, known=True, dice=dice)
+    step, again = miss(trial, dice)
 
     assert (step, again.started_ms, again.proofs) == (Step.RESTARTED, trial.due_ms + GRACE_MS, 0)
 
@@ -83,7 +98,7 @@ def test_the_third_proof_in_a_row_that_does_not_come_ends_it() -> None:
     """The week begins again twice; then it is given up, at whichever look that is known."""
     dice, trial, steps = Random(1), Trial.begin(NOW, Random(1)), []
     for _ in range(MISSES_TO_LAPSE + 1):
-        step, trial = trial.look(trial.due_ms + GRACE_MS, held=False, known=True, dice=dice)
+        step, trial = miss(trial, dice)
         steps.append((step, trial.misses, trial.is_given_up))
 
     restarts = [(Step.RESTARTED, 1, False), (Step.RESTARTED, 2, False)]
@@ -94,7 +109,7 @@ def test_a_proof_is_the_end_of_all_misses() -> None:
     """Of those before it, however many they were."""
     dice, trial = Random(1), Trial.begin(NOW, Random(1))
     for _ in range(MISSES_TO_LAPSE):
-        _, trial = trial.look(trial.due_ms + GRACE_MS, held=False, known=True, dice=dice)
+        _, trial = miss(trial, dice)
     step, proved = trial.look(trial.look_ms, held=True, known=True, dice=dice)
 
     assert (step, proved.misses) == (Step.PROVED, 0)
