@@ -352,6 +352,22 @@ def test_names_below_a_domain_are_counted_with_it(bureau: Bureau, net: Internet)
     assert (caught.value.code, caught.value.field) == ("quota", "domain")
 
 
+def test_what_a_holder_has_already_is_not_one_more(bureau: Bureau, net: Internet) -> None:
+    """Where there are more than a quota allows by now, one of them may still get another name."""
+    ann, bob = bureau.applicant(), bureau.applicant("bob")
+    bureau.register(ann)
+    bureau.register(bob)
+    bureau.terms = replace(bureau.terms, quotas=Quotas(per_domain=1, per_email=1, per_ipv4_24=1))
+    bureau.reopen()
+    renamed = replace(ann, host=f"mx.{ann.domain}")
+    net.name(renamed.address, renamed.host)
+
+    bureau.register(renamed)
+    registered = bureau.registered(renamed)
+    assert registered is not None
+    assert registered.host == renamed.host
+
+
 @pytest.mark.parametrize("spelled", ["Ann@{}", "ann+more@{}", "ANN+{}@{}"])
 def test_another_spelling_of_a_mailbox_is_the_same(bureau: Bureau, spelled: str) -> None:
     """Capitals and a tag make no other mailbox, for whichever holder."""

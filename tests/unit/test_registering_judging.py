@@ -224,6 +224,15 @@ def test_what_stands_in_the_reverse_zone_is_told() -> None:
     )
 
 
+def test_what_the_reverse_zone_did_not_say_may_be_what_shows_it() -> None:
+    """Where its name servers are silent the address is not known to be unshown; a sign is enough."""
+    silent = (NOTHING, SILENCE, NOTHING)
+    assert Verdict.UNKNOWN is judge_address(SUBJECT, signs(networks=silent)).verdict
+    assert Verdict.FAILED is judge_address(SUBJECT, signs(networks=(NOTHING,) * 3)).verdict
+    shown = (found(holder_text(HOLDER)), *silent[1:])
+    assert Verdict.HELD is judge_address(SUBJECT, signs(networks=shown)).verdict
+
+
 def test_networks_are_those_of_delegations() -> None:
     """The reverse zone of a whole network speaks for each address in it."""
     assert [(one.prefix, one.name) for one in networks_of(SUBJECT.address)] == [

@@ -68,6 +68,7 @@ def test_what_the_server_does_not_take_is_put_back(tmp_path: Path) -> None:
         ("postfix", "main.cf", "smtpd_recipient_restrictions = reject\n", "sets smtpd_recipient"),
         ("postfix", "main.cf", None, "there is no"),
         ("postfix-policyd", "policyd.toml", 'mode = "enforce"\n', "sets mode already"),
+        ("postfix-policyd", "policyd.toml", 'on_failure = "tempfail"\n', "sets on_failure already"),
         ("sendmail", "sendmail.mc", "divert(-1)\n", "no MAILER line"),
         ("exim", "exim4.conf.localmacros", "CHECK_RCPT_LOCAL_ACL_FILE = /x\n", "already"),
         ("exim", "smtpnic.acl", "deny\n", "holds something"),
