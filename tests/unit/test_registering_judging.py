@@ -225,7 +225,7 @@ def test_what_stands_in_the_reverse_zone_is_told() -> None:
 
 
 def test_what_the_reverse_zone_did_not_say_may_be_what_shows_it() -> None:
-    """Where its name servers are silent the address is not known to be unshown; a sign is enough."""
+    """Where its name servers are silent nobody knows that it is not shown; a sign is enough."""
     silent = (NOTHING, SILENCE, NOTHING)
     assert Verdict.UNKNOWN is judge_address(SUBJECT, signs(networks=silent)).verdict
     assert Verdict.FAILED is judge_address(SUBJECT, signs(networks=(NOTHING,) * 3)).verdict
