@@ -17,6 +17,8 @@ SECONDS = 60.0
 STREAM_LIMIT = 10
 # What `enroll` writes that the version before refuses, as docs/upgrading.md says.
 NEW_SETTINGS = ("renew_ended_at",)
+# What the lab sets that it refuses, too.
+NEW_ENV = ("SMTPNIC_SECONDARY_WHOIS__PER_SECOND",)
 
 
 class MixedCluster:
@@ -113,6 +115,6 @@ def run_as(secondary: Secondary, version: Version) -> None:
 
 def change_version(env: dict[str, str], version: Version) -> None:
     """The environment in which programs are of another version."""
-    for name in ("PYTHONPATH", "PYTHONSAFEPATH"):
+    for name in ("PYTHONPATH", "PYTHONSAFEPATH", *NEW_ENV):
         env.pop(name, None)
     env.update(version.env)
