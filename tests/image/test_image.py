@@ -17,6 +17,8 @@ HOME = ROOT / "build" / "image"
 ADDRESS = "198.18.0.36"
 PRIMARY = "registry/primary.toml"
 SECONDARY = "mirror/secondary.toml"
+# Where each says that it is ready.
+PORTS = {"primary": 7440, "follower": 7450, "dns": 7451, "whois": 7452}
 ETCD = '--env=SMTPNIC_SECONDARY_ETCD__ENDPOINTS=["127.0.0.1:2379"]'
 HOLDER = (
     *("--name=Example Mail", "--email=postmaster@example.org", "--telephone=+12025550123"),
@@ -52,7 +54,7 @@ def _start(site: Site, etcd: str) -> None:
     site.command("smtpnic-primary", "init", "registry", "--origin=smtpnic.org", "--lab", *names)
     site.start("etcd", "/usr/bin/etcd", "--data-dir=/var/lib/smtpnic/etcd", image=etcd)
     site.start("primary", "smtpnic-primary", "run", "-c", PRIMARY)
-    _wait_ready(site, "primary", 7440)
+    _wait_ready(site, "primary", PORTS["primary"])
     token = token_in(
         site.command(
             "smtpnic-primary", "token", "create", "--name=m1", "--address=127.0.0.1", "-c", PRIMARY
@@ -61,8 +63,8 @@ def _start(site: Site, etcd: str) -> None:
     site.command("smtpnic-secondary", "join", token, "mirror")
     for role in ("follower", "dns", "whois"):
         site.start(role, "smtpnic-secondary", role, "-c", SECONDARY, env=[ETCD])
-    for role, port in (("follower", 7450), ("dns", 7451), ("whois", 7452)):
-        _wait_ready(site, role, port)
+    for role in ("follower", "dns", "whois"):
+        _wait_ready(site, role, PORTS[role])
 
 
 def _wait_ready(site: Site, name: str, port: int) -> None:
@@ -83,7 +85,7 @@ def test_what_is_registered_is_in_dns(site: Site) -> None:
     """From a registration over gRPC to an answer of the DNS container, through etcd's."""
     env = ["--env=XDG_CONFIG_HOME=/var/lib/smtpnic/config"]
     config = site.shared / "config" / "smtpnic" / "config.toml"
-    config.parent.mkdir(parents=True)
+    config.parent.mkdir(parents=True, exist_ok=True)
     config.write_text(
         'primary = "127.0.0.1:7441"\nca = "/var/lib/smtpnic/registry/ca.pem"\n'
         'root = "/var/lib/smtpnic/registry/root.note"\n'
@@ -141,6 +143,10 @@ def test_two_builds_are_one_image(engine: Engine, image: str) -> None:
 
 
 def test_a_container_that_is_stopped_drains_and_ends_with_0(site: Site) -> None:
-    """SIGTERM is enough for every role; nobody has to be killed."""
+    """SIGTERM is enough for every role; nobody has to be killed, and each goes on when it is
+    started again."""
     for name in ("whois", "dns", "follower", "primary"):
         assert site.stop(name) == 0, site.logs(name)[-2000:]
+    for name, port in PORTS.items():
+        site.start_again(name)
+        _wait_ready(site, name, port)

@@ -173,6 +173,10 @@ class Site:
         self.engine.podman("stop", f"--time={seconds}", name)
         return int(self.engine.podman("inspect", "--format={{.State.ExitCode}}", name))
 
+    def start_again(self, name: str) -> None:
+        """Starts a container that was stopped."""
+        self.engine.podman("start", name)
+
     def close(self) -> None:
         """Ends and removes all containers."""
         self.engine.podman("rm", "--force", "--ignore", "--time=0", "--depend", "pause")
