@@ -160,12 +160,8 @@ class Reviews:
                 if await self.set_status(standing, version, status):
                     await self.keep(changed, await self._letter(action, changed, findings))
             case Action.LAPSE:
-                # One after another: each counts those before it.
-                async with self._lapsing:
-                    if await self._may_lapse(given_up=False):
-                        await self._lapse(standing, changed, version, findings)
-                        return None
-                return hold_back(changed, self._clock(), self._dice)
+                if not await self._lapse(standing, changed, version, findings, given_up=False):
+                    return hold_back(changed, self._clock(), self._dice)
         return None
 
     async def give_up(
@@ -176,12 +172,9 @@ class Reviews:
         These have a day's number of their own, and what does not fit waits for another day: people
         who give up are no sign of a fault here, and take nobody else's place.
         """
-        now_ms = self._clock()
-        changed = give_up(standing, now_ms, self._dice)
-        async with self._lapsing:
-            if await self._may_lapse(given_up=True):
-                await self._lapse(standing, changed, version, findings)
-                return None
+        changed = give_up(standing, self._clock(), self._dice)
+        if await self._lapse(standing, changed, version, findings, given_up=True):
+            return None
         return replace(standing, trial=changed.trial)
 
     async def _end(self, standing: Standing) -> None:
@@ -215,10 +208,22 @@ class Reviews:
         await self._clerk.run(self._book.standings.put, standing, letter, self._clock())
 
     async def _lapse(
-        self, standing: Standing, changed: Standing, version: int, findings: Sequence[Finding]
-    ) -> None:
-        if await self.set_status(standing, version, Status.LAPSED, _reason(findings)):
-            await self.keep(changed, await self._letter(Action.LAPSE, changed, findings))
+        self,
+        standing: Standing,
+        changed: Standing,
+        version: int,
+        findings: Sequence[Finding],
+        *,
+        given_up: bool,
+    ) -> bool:
+        """Lets it lapse; False if the day has no room for it."""
+        # One after another: each counts those before it.
+        async with self._lapsing:
+            if not await self._may_lapse(given_up=given_up):
+                return False
+            if await self.set_status(standing, version, Status.LAPSED, _reason(findings)):
+                await self.keep(changed, await self._letter(Action.LAPSE, changed, findings))
+            return True
 
     async def _may_lapse(self, *, given_up: bool) -> bool:
         now_ms = self._clock()
